@@ -1,0 +1,237 @@
+"""Conditions on the values of one frame: ``free_ratio < 10 % and (free < 5 GB or growth > 1 GB)``.
+
+    condition  = conjunction | disjunction | atom
+    conjunction = atom "and" atom { "and" atom }
+    disjunction = atom "or" atom { "or" atom }
+    atom       = "(" condition ")" | term [ "/" term ] op quantity
+    op         = "<" | "<=" | ">" | ">=" | "==" | "!="
+
+``and`` and ``or`` never stand side by side without parentheses, so nobody has to know which binds closer.
+A missing value makes a comparison unknown (None). ``and`` with a false part is false, ``or`` with a true
+part is true, all else with an unknown part is unknown: unknown neither fires nor clears.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from alerting.units import parse_quantity, show
+
+Values = Mapping[str, float | None]
+"""Term name -> value in this frame; None = not measured."""
+
+OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+class Compare(msgspec.Struct, frozen=True, tag="compare"):
+    """One value (or the ratio of two) against a limit."""
+
+    term: str
+    """Name of the value."""
+    divisor: str
+    """Name of the value that it is divided by; empty = none."""
+    op: str
+    """A key of ``OPERATORS``."""
+    limit: float
+    """In the metric's base unit."""
+    unit: str
+    """Unit as the author wrote it, for display."""
+
+
+class All(msgspec.Struct, frozen=True, tag="all"):
+    """True when every part is."""
+
+    parts: tuple[Condition, ...]
+
+
+class AnyOf(msgspec.Struct, frozen=True, tag="any"):
+    """True when at least one part is."""
+
+    parts: tuple[Condition, ...]
+
+
+class Not(msgspec.Struct, frozen=True, tag="not"):
+    """Made only for a level without a clear condition: it clears when ``when`` no longer holds."""
+
+    part: Condition
+
+
+Condition = Compare | All | AnyOf | Not
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<paren>[()])|(?P<op><=|>=|==|!=|<|>)|(?P<div>/)(?!s)"
+    r"|(?P<number>[+-]?\d+(?:\.\d+)?)\s*(?P<unit>%|/s|[A-Za-z]+(?<!and)(?<!or))?"
+    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*))"
+)
+_MAX_LENGTH = 500
+
+
+def parse(text: str) -> Condition:
+    """The condition written in ``text``. Raises ValueError that says what is wrong and where."""
+    if len(text) > _MAX_LENGTH:
+        raise ValueError(f"a condition has at most {_MAX_LENGTH} characters")
+    reader = _Reader(list(_tokens(text)))
+    condition = _expression(reader, 0)
+    if reader.peek()[0]:
+        raise ValueError(f"unexpected '{reader.peek()[1]}'; join comparisons with 'and' or 'or'")
+    return condition
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    position = 0
+    while text[position:].strip():
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise ValueError(f"cannot read '{text[position:].strip()[:20]}'")
+        position = match.end()
+        kind = match.lastgroup or ""
+        yield ("number", f"{match['number']} {match['unit'] or ''}") if match["number"] else (kind, match[kind])
+
+
+class _Reader:
+    """The tokens not yet read."""
+
+    def __init__(self, tokens: list[tuple[str, str]]) -> None:
+        self._tokens = tokens[::-1]
+
+    def peek(self) -> tuple[str, str]:
+        return self._tokens[-1] if self._tokens else ("", "the end")
+
+    def take(self, kind: str, wanted: str) -> str:
+        found = self.peek()
+        if found[0] != kind:
+            raise ValueError(f"expected {wanted}, found '{found[1]}'")
+        return self._tokens.pop()[1]
+
+
+def _expression(reader: _Reader, depth: int) -> Condition:
+    if depth > 8:
+        raise ValueError("more than 8 parentheses deep")
+    parts, joiner = [_atom(reader, depth)], ""
+    while reader.peek() in (("name", "and"), ("name", "or")):
+        word = reader.take("name", "'and' or 'or'")
+        if joiner not in ("", word):
+            raise ValueError("'and' and 'or' side by side: say with parentheses which belongs together")
+        joiner = word
+        parts.append(_atom(reader, depth))
+    if not joiner:
+        return parts[0]
+    return All(tuple(parts)) if joiner == "and" else AnyOf(tuple(parts))
+
+
+def _atom(reader: _Reader, depth: int) -> Condition:
+    if reader.peek() == ("paren", "("):
+        reader.take("paren", "'('")
+        inside = _expression(reader, depth + 1)
+        if reader.take("paren", "')'") != ")":
+            raise ValueError("expected ')'")
+        return inside
+    term, divisor = reader.take("name", "the name of a value"), ""
+    if reader.peek()[0] == "div":
+        reader.take("div", "'/'")
+        divisor = reader.take("name", "the name of a value to divide by")
+    op = reader.take("op", "a comparison (<, <=, >, >=, ==, !=)")
+    limit, unit = parse_quantity(reader.take("number", "a number with its unit").strip())
+    return Compare(term, divisor, op, limit, unit)
+
+
+def holds(condition: Condition, values: Values) -> bool | None:
+    """Whether the condition is true in these values; None = cannot be known."""
+    match condition:
+        case Compare():
+            value = value_of(condition, values)
+            return None if value is None else OPERATORS[condition.op](value, condition.limit)
+        case All(parts):
+            return _all([holds(part, values) for part in parts])
+        case AnyOf(parts):
+            return _negated(_all([_negated(holds(part, values)) for part in parts]))
+        case Not(part):
+            return _negated(holds(part, values))
+
+
+def _all(results: list[bool | None]) -> bool | None:
+    if False in results:
+        return False
+    return None if None in results else True
+
+
+def _negated(result: bool | None) -> bool | None:
+    return None if result is None else not result
+
+
+def value_of(compare: Compare, values: Values) -> float | None:
+    """What is compared; None when it, or what it is divided by, is missing (or the divisor is 0)."""
+    value = values.get(compare.term)
+    if not compare.divisor or value is None:
+        return value
+    divisor = values.get(compare.divisor)
+    return value / divisor if divisor else None
+
+
+def comparisons(condition: Condition) -> Iterator[Compare]:
+    """All comparisons of a condition, in reading order."""
+    match condition:
+        case Compare():
+            yield condition
+        case All(parts) | AnyOf(parts):
+            for part in parts:
+                yield from comparisons(part)
+        case Not(part):
+            yield from comparisons(part)
+
+
+def terms(condition: Condition) -> set[str]:
+    """Names of the values that a condition reads."""
+    return {name for c in comparisons(condition) for name in (c.term, c.divisor) if name}
+
+
+def leading_value(condition: Condition, values: Values) -> float | None:
+    """The value to show for the condition: of its first comparison that holds, else of its first known one."""
+    known = [(c, v) for c in comparisons(condition) if (v := value_of(c, values)) is not None]
+    held = [v for c, v in known if OPERATORS[c.op](v, c.limit)]
+    return held[0] if held else (known[0][1] if known else None)
+
+
+def explain(condition: Condition, values: Values, names: Mapping[str, str]) -> str:
+    """The comparisons that hold, with their values: ``system.cpu.utilization 97 % > 95 %``."""
+    held = [c for c in comparisons(condition) if holds(c, values)]
+    shown = held or [c for c in comparisons(condition) if value_of(c, values) is not None]
+    return " and ".join(_explain_one(c, values, names) for c in shown)
+
+
+def _explain_one(compare: Compare, values: Values, names: Mapping[str, str]) -> str:
+    value = value_of(compare, values)
+    name = names.get(compare.term, compare.term)
+    if compare.divisor:
+        name = f"{name} / {names.get(compare.divisor, compare.divisor)}"
+    limit = show(compare.limit, compare.unit)
+    return f"{name} {show(value, compare.unit) if value is not None else '?'} {compare.op} {limit}"
+
+
+def written(condition: Condition) -> str:
+    """The condition as text that ``parse`` reads back."""
+    match condition:
+        case Compare():
+            divisor = f" / {condition.divisor}" if condition.divisor else ""
+            return f"{condition.term}{divisor} {condition.op} {show(condition.limit, condition.unit)}"
+        case All(parts):
+            return " and ".join(_grouped(part) for part in parts)
+        case AnyOf(parts):
+            return " or ".join(_grouped(part) for part in parts)
+        case Not(part):
+            return f"not ({written(part)})"
+
+
+def _grouped(condition: Condition) -> str:
+    return written(condition) if isinstance(condition, Compare) else f"({written(condition)})"

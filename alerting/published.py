@@ -1,0 +1,132 @@
+"""What later rooms may know of alerts: value types and read queries. Nothing here writes.
+
+The desk's way: ``changed_alerts`` says where something happened; for each, in one transaction,
+``lock_alert`` then ``transitions_after`` its own progress. ``changed_at`` is set when a transaction
+begins, and a lower one may become visible later: look back further than the newest seen, by more than the
+longest transaction, and let one's own progress (not the time) decide what is new.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from psycopg import AsyncConnection
+
+from storage.sql import Queries
+
+Q = Queries.load("alerting")
+
+
+class State(StrEnum):
+    """Where an alert is in its life. ``resolved`` and ``stale`` end it."""
+
+    PENDING = "pending"
+    """The condition holds, not yet long enough."""
+    FIRING = "firing"
+    RECOVERING = "recovering"
+    """The clear condition holds, not yet long enough."""
+    RESOLVED = "resolved"
+    STALE = "stale"
+    """Nobody knows any more: its series or its rule is gone. The last transition says which."""
+
+
+ENDED = frozenset({State.RESOLVED, State.STALE})
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """One problem of one host (or of a deployment), from its beginning to its end."""
+
+    tenant_id: int
+    alert_id: int
+    deployment_id: int
+    host_id: int | None
+    """None: of the deployment as a whole."""
+    rule_id: str
+    instance: str
+    """Volume, service, database ...; empty = the host itself."""
+    problem_key: str
+    """tenant/deployment/host/problem/instance, with keys and names: one open ticket per problem key."""
+    state: State
+    priority: int
+    """1 (critical) .. 4 (low)."""
+    since: datetime
+    """When the condition began to hold (sample time)."""
+    fired_at: datetime | None
+    """None: never fired."""
+    resolved_at: datetime | None
+    """When it ended (resolved or stale)."""
+    value: float | None
+    """The newest value that mattered, in the metric's base unit."""
+    summary: str
+    labels: dict[str, str]
+    """Rule's labels plus tenant, deployment, host, rule, component."""
+    last_seq: int
+    """Number of its newest transition."""
+    changed_at: datetime
+    """Database time of the newest transition's transaction."""
+
+
+class Transition(msgspec.Struct, frozen=True):
+    """One step in an alert's life; ``seq`` counts 1, 2, 3 ... without gaps."""
+
+    tenant_id: int
+    alert_id: int
+    seq: int
+    at: datetime
+    """Sample time at which it happened."""
+    recorded_at: datetime
+    """Collector time at which it was recorded."""
+    from_state: State | None
+    to_state: State
+    priority: int
+    value: float | None
+    reason: str
+
+
+Row = tuple[Any, ...]
+
+
+def _alert(row: Row) -> Alert:
+    values = list(row)
+    values[7] = State(values[7])
+    return Alert(*values)
+
+
+def _transition(row: Row) -> Transition:
+    values = list(row)
+    values[5] = State(values[5]) if values[5] else None
+    values[6] = State(values[6])
+    return Transition(*values)
+
+
+async def changed_alerts(conn: AsyncConnection[Row], since: datetime, limit: int = 10_000) -> list[Alert]:
+    """Alerts with a transition recorded at or after ``since`` (database time), longest unchanged first."""
+    cursor = await conn.execute(Q.changed_alerts, {"since": since, "limit": limit})
+    return [_alert(row) for row in await cursor.fetchall()]
+
+
+async def lock_alert(conn: AsyncConnection[Row], tenant_id: int, alert_id: int) -> Alert | None:
+    """The alert, locked to the end of the transaction; None when another holds it or there is none."""
+    cursor = await conn.execute(Q.lock_alert, {"tenant_id": tenant_id, "alert_id": alert_id})
+    row = await cursor.fetchone()
+    return _alert(row) if row else None
+
+
+async def alert_of(conn: AsyncConnection[Row], tenant_id: int, alert_id: int) -> Alert | None:
+    """The alert as it stands, unlocked; None when there is none."""
+    cursor = await conn.execute(Q.alert_of, {"tenant_id": tenant_id, "alert_id": alert_id})
+    row = await cursor.fetchone()
+    return _alert(row) if row else None
+
+
+async def transitions_after(
+    conn: AsyncConnection[Row], tenant_id: int, alert_id: int, seq: int
+) -> list[Transition]:
+    """The alert's transitions with a higher number than ``seq``, in order."""
+    cursor = await conn.execute(
+        Q.transitions_after, {"tenant_id": tenant_id, "alert_id": alert_id, "seq": seq}
+    )
+    return [_transition(row) for row in await cursor.fetchall()]
