@@ -1,10 +1,10 @@
 """Migrations: numbered SQL files, each applied once, in order, under one lock.
 
 - A file is ``NNNN_words.sql``; no number occurs twice. Applied in order of number.
-- Each runs in its own transaction together with its record (name, SHA-256, time), so a kill at any point leaves
-  it either applied and recorded or neither. A file whose first line is ``-- no-transaction`` (for ``CREATE INDEX
-  CONCURRENTLY`` and the like) holds exactly one statement and must be harmless when run twice: a kill
-  between the statement and its record runs it again.
+- Each runs in its own transaction together with its record (name, SHA-256, time), so a kill at any point
+  leaves it either applied and recorded or neither. A file whose first line is ``-- no-transaction`` (for
+  ``CREATE INDEX CONCURRENTLY`` and the like) holds exactly one statement and must be harmless when run twice:
+  a kill between the statement and its record runs it again.
 - A recorded file whose text has changed is refused. A recorded name that we do not have comes from a newer
   program: allowed, because old code must run on a new schema (expand first, contract a release later).
 - Hashes are taken over the text with ``\\n`` line ends, so a checkout on Windows agrees.
@@ -105,7 +105,8 @@ def load(folder: Path = FOLDER) -> tuple[Migration, ...]:
     twice = [path.name for path in paths if numbers.count(path.name[:4]) > 1]
     if strays or twice:
         raise BadMigrationFolder(
-            f"{folder}: name each file NNNN_words.sql with a number of its own; at fault: {', '.join(strays + twice)}"
+            f"{folder}: name each file NNNN_words.sql with a number of its own; "
+            f"at fault: {', '.join(strays + twice)}"
         )
     return tuple(_read(path) for path in paths)
 
@@ -120,8 +121,8 @@ def make_plan(ours: Sequence[Migration], recorded: Mapping[str, str]) -> Plan:
     changed = [m.name for m in ours if recorded.get(m.name, m.sha256) != m.sha256]
     if changed:
         raise ChangedMigration(
-            f"already applied, but changed since: {', '.join(changed)}. Restore the file and put the change into a new "
-            "migration. (A database without valuable data may instead be removed and made anew.)"
+            f"already applied, but changed since: {', '.join(changed)}. "
+            "Restore the file and put the change into a new migration. (A database without valuable data may instead be removed and made anew.)"
         )
     known = {m.name for m in ours}
     return Plan(
@@ -167,7 +168,7 @@ def _recorded(conn: Connection) -> dict[str, str]:
     if conn.execute("SELECT to_regclass('schema_migration') IS NULL").fetchone() == (True,):
         return {}
     rows = conn.execute("SELECT name, sha256 FROM schema_migration").fetchall()
-    return {name: sha256 for name, sha256 in rows}
+    return dict(rows)
 
 
 def _take_lock(conn: Connection, progress: Progress) -> None:
@@ -187,8 +188,8 @@ def _take_lock(conn: Connection, progress: Progress) -> None:
 
 
 def _apply(conn: Connection, migration: Migration) -> None:
-    """A statement that waits for a table lock makes every later query on that table wait behind it, so we wait
-    only briefly, let them through, and try again."""
+    """A statement that waits for a table lock makes every later query on that table wait behind it, so we
+    wait only briefly, let them through, and try again."""
     conn.execute(f"SET lock_timeout TO '{_TABLE_LOCK_TIMEOUT}'")
     for attempt in range(1, _TABLE_LOCK_TRIES + 1):
         try:
