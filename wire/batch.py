@@ -12,18 +12,42 @@ spool stores exactly the bytes that travel and that the ledger's digest was take
         frames   [[layout digest (32 bytes), time (ms since 1970, UTC), [value | nil, ...]], ...]
         (or) events [[time ms, source, id, severity, message, {attribute: text}], ...]
 
-Missing values are nil, never NaN: NaN and infinities are refused, on both sides.
+Missing values are nil, never NaN: NaN and infinities are refused, on both sides. Numbers may be written as
+MessagePack integers or floats (a zero is one byte, not nine); they are read as floats.
+
+The bounds stand in the types, so that the typed decoder checks them while it reads (wire/validate.py).
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
+import sys
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
+
+from wire import limits
+from wire.refusal import NotFinite
 
 VERSION = 1
+
+Value = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+"""A finite number: NaN and both infinities fail the comparison."""
+TimeMs = Annotated[int, Meta(ge=limits.MIN_TIME_MS, le=limits.MAX_TIME_MS)]
+Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
+AgentId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+Number = Annotated[int, Meta(ge=1, le=limits.MAX_INT)]
+Name = Annotated[str, Meta(max_length=limits.MAX_NAME)]
+Attributes = Annotated[
+    dict[
+        Annotated[str, Meta(min_length=1, max_length=limits.MAX_NAME)],
+        Annotated[str, Meta(max_length=limits.MAX_ATTRIBUTE_VALUE)],
+    ],
+    Meta(max_length=limits.MAX_ATTRIBUTES),
+]
 
 
 class Severity(StrEnum):
@@ -35,58 +59,70 @@ class Severity(StrEnum):
     INFO = "info"
 
 
-class Frame(msgspec.Struct, frozen=True, array_like=True):
+class Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One tick of one interval: time and values in layout order."""
 
-    layout: bytes
+    layout: Digest
     """Digest of the layout, 32 bytes."""
-    time_ms: int
+    time_ms: TimeMs
     """Milliseconds since 1970-01-01 UTC, by the host's clock (corrected when far off)."""
-    values: list[float | None]
+    values: Annotated[list[Value | None], Meta(min_length=1, max_length=limits.MAX_SERIES_PER_LAYOUT)]
     """One value per series of the layout; None = not measured at this tick."""
 
 
-class Event(msgspec.Struct, frozen=True, array_like=True):
+class Event(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Something that happened once."""
 
-    time_ms: int
-    source: str
+    time_ms: TimeMs
+    source: Annotated[str, Meta(min_length=1, max_length=limits.MAX_NAME)]
     """Who says it: an event log's provider, a log file's name, ``ucx-agent``."""
-    event_id: str
+    event_id: Name
     """The source's own identifier ('7031', '1105', 'process.top'); may be empty."""
     severity: Severity
-    message: str
-    attributes: dict[str, str] = {}
+    message: Annotated[str, Meta(max_length=limits.MAX_TEXT)]
+    """In plain words; at most ``MAX_TEXT`` characters, no NUL."""
+    attributes: Attributes = {}
 
 
-class FrameBatch(msgspec.Struct, frozen=True, array_like=True):
+class FrameBatch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A numbered envelope of frames."""
 
     version: int
     kind: Literal["frames"]
-    agent: str
-    epoch: int
-    seq: int
-    frames: list[Frame]
+    agent: AgentId
+    epoch: Number
+    seq: Number
+    frames: Annotated[list[Frame], Meta(min_length=1, max_length=limits.MAX_FRAMES_PER_BATCH)]
 
 
-class EventBatch(msgspec.Struct, frozen=True, array_like=True):
+class EventBatch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A numbered envelope of events."""
 
     version: int
     kind: Literal["events"]
-    agent: str
-    epoch: int
-    seq: int
-    events: list[Event]
+    agent: AgentId
+    epoch: Number
+    seq: Number
+    events: Annotated[list[Event], Meta(min_length=1, max_length=limits.MAX_EVENTS_PER_BATCH)]
 
 
 Batch = FrameBatch | EventBatch
 
 
 def encode(batch: Batch) -> bytes:
-    """The batch's bytes, for ever."""
+    """The batch's bytes, for ever. Raises NotFinite for a value that every collector would refuse."""
+    if isinstance(batch, FrameBatch):
+        _require_finite(batch.frames)
     return msgspec.msgpack.encode(batch)
+
+
+def _require_finite(frames: list[Frame]) -> None:
+    for row, frame in enumerate(frames):
+        for column, value in enumerate(frame.values):
+            if value is not None and not math.isfinite(value):
+                raise NotFinite(
+                    "not a finite number; a missing value is nil", f"frames[{row}].values[{column}]"
+                )
 
 
 def digest(body: bytes) -> str:

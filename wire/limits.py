@@ -26,3 +26,11 @@ LEDGER_HORIZON_DAYS = 14
 """The ledger remembers batch keys this long; older samples are refused. Longer than any spool keeps."""
 SPOOL_HORIZON_DAYS = 7
 """The agent drops frames older than this from its spool (and counts them)."""
+MIN_TIME_MS = 946_684_800_000
+"""2000-01-01 UTC: an earlier stamp comes from a host that does not know the time."""
+MAX_TIME_MS = 4_102_444_800_000
+"""2100-01-01 UTC."""
+MAX_INT = 2**63 - 1
+"""Largest epoch and seq: what a PostgreSQL bigint holds."""
+MAX_INTERVAL_S = 86_400
+"""Longest interval of a layout, in seconds."""
