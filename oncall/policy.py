@@ -12,13 +12,13 @@ where the pager stands.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
-from oncall.wall import ALWAYS, Window, is_open, reading
+from oncall.wall import ALWAYS, Span, Window, instant, is_open, openings, reading, without
 
 Transport = Literal["voice", "sms", "email", "webhook"]
 TRANSPORTS: tuple[Transport, ...] = ("voice", "sms", "email", "webhook")
@@ -26,6 +26,7 @@ RINGS: frozenset[str] = frozenset({"voice"})
 """Transports that wake somebody; only these count where the contract says that a person is reached."""
 ENGLISH = "en"
 """The on-call service's only language (contract, §6.1)."""
+_DAY = timedelta(days=1)
 RESEARCH = "rnd"
 """Role of the people whom on-call may not reach out of hours (contract, §6.1)."""
 
@@ -42,7 +43,25 @@ class Hours(msgspec.Struct, frozen=True):
 
     def open_at(self, at: datetime) -> bool:
         """Whether these hours are open at ``at`` (aware)."""
-        return reading(at, self.zone).date() not in self.closed_on and is_open(self.windows, self.zone, at)
+        if any(a <= at < b for a, b in _closed_days(self, at, at)):
+            return False
+        return is_open(self.windows, self.zone, at)
+
+
+def hours_open(hours: Hours, start: datetime, end: datetime) -> list[Span]:
+    """When ``hours`` are open within [start, end): sorted, disjoint."""
+    return without(openings(hours.windows, hours.zone, start, end), _closed_days(hours, start, end))
+
+
+def _closed_days(hours: Hours, start: datetime, end: datetime) -> list[Span]:
+    """The closed dates that can touch [start, end], from local midnight to local midnight."""
+    first, last = (reading(at, hours.zone).date() for at in (start, end))
+    near = (day for day in hours.closed_on if first - _DAY <= day <= last + _DAY)
+    return [(_midnight(day, hours.zone), _midnight(day + _DAY, hours.zone)) for day in near]
+
+
+def _midnight(day: date, zone: str) -> datetime:
+    return instant(datetime.combine(day, time()), zone)
 
 
 class Selector(msgspec.Struct, frozen=True):

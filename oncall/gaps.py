@@ -1,0 +1,131 @@
+"""Gaps: contracted time in which nobody can be reached, to the second.
+
+A schedule has a gap where it has nobody on call. A paging policy has a gap where none of its steps rings
+anybody: that is asked of ``policy.decide``, the very decision the pager takes, at every instant at which
+its answer can change; what a policy says about gates, language, R&D and phones is therefore in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import pairwise
+
+import msgspec
+
+from oncall.policy import RINGS, Callee, Hours, PagingPolicy, WhoIsOn, decide, hours_open
+from oncall.schedule import Schedule, Shift, in_order, shifts
+from oncall.wall import Span, clipped, merged, without
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """A stretch of contracted time without a person."""
+
+    subject: str
+    """``schedule NAME`` or ``policy NAME``."""
+    start: datetime
+    end: datetime
+    reason: str
+
+    @property
+    def minutes(self) -> float:
+        """Its length in minutes."""
+        return (self.end - self.start).total_seconds() / 60
+
+
+def coverage(hours: Hours | None, start: datetime, end: datetime) -> list[Span]:
+    """The contracted time within [start, end). None: all of it (24x7)."""
+    return [(start, end)] if hours is None else hours_open(hours, start, end)
+
+
+def schedule_gaps(
+    schedule: Schedule, contracted: Iterable[Span], start: datetime, end: datetime
+) -> list[Gap]:
+    """Where, within ``contracted``, ``schedule`` has nobody on call."""
+    on_call = [(shift.start, shift.end) for shift in shifts(schedule, start, end)]
+    holes = without(clipped(contracted, start, end), on_call)
+    return [Gap(f"schedule {schedule.name}", a, b, "nobody is on call") for a, b in holes]
+
+
+def policy_gaps(
+    policy: PagingPolicy,
+    schedules: Mapping[str, Schedule],
+    people: Mapping[str, Callee],
+    contracted: Iterable[Span],
+    start: datetime,
+    end: datetime,
+) -> list[Gap]:
+    """Where, within ``contracted``, no step of ``policy`` rings anybody."""
+    spans = clipped(merged(contracted), start, end)
+    worked_out = {name: shifts(schedules[name], start, end) for name in _used(policy) if name in schedules}
+    cuts = _cuts(policy, worked_out, spans, start, end)
+    holes = list(_holes(policy, worked_out, people, spans, cuts))
+    return list(_joined(holes))
+
+
+def _used(policy: PagingPolicy) -> frozenset[str]:
+    return frozenset(s.name for step in policy.steps for s in step.who if s.kind == "schedule")
+
+
+def _cuts(
+    policy: PagingPolicy,
+    worked_out: Mapping[str, Sequence[Shift]],
+    spans: Sequence[Span],
+    start: datetime,
+    end: datetime,
+) -> list[datetime]:
+    """Every instant at which the answer can change."""
+    edges = {t for span in [*spans, *coverage(policy.hours, start, end)] for t in span}
+    edges |= {t for of_one in worked_out.values() for shift in of_one for t in (shift.start, shift.end)}
+    return sorted({start, end} | {t for t in edges if start < t < end})
+
+
+def _holes(
+    policy: PagingPolicy,
+    worked_out: Mapping[str, Sequence[Shift]],
+    people: Mapping[str, Callee],
+    spans: Sequence[Span],
+    cuts: Sequence[datetime],
+) -> Iterator[Gap]:
+    for a, b in pairwise(cuts):
+        if not any(low <= a < high for low, high in spans):
+            continue
+        reason = _unreachable(policy, _who(worked_out, people, a), a)
+        if reason is not None:
+            yield Gap(f"policy {policy.name}", a, b, reason)
+
+
+def _who(worked_out: Mapping[str, Sequence[Shift]], people: Mapping[str, Callee], at: datetime) -> WhoIsOn:
+    return WhoIsOn(
+        {
+            name: tuple(s.person_key for s in in_order(s for s in of_one if s.start <= at < s.end))
+            for name, of_one in worked_out.items()
+        },
+        people,
+    )
+
+
+def _unreachable(policy: PagingPolicy, on: WhoIsOn, at: datetime) -> str | None:
+    """Why no step rings anybody at ``at``; None when one does."""
+    skipped = []
+    for step in range(len(policy.steps)):
+        decision = decide(policy, step, 1, on, at)
+        if any(target.transport in RINGS for target in decision.targets):
+            return None
+        skipped += [f"{s.who}: {s.reason}" for s in decision.skipped]
+        skipped += [f"{t.person_key}: {t.transport} does not ring" for t in decision.targets]
+    return "; ".join(dict.fromkeys(skipped)) or "no step reaches anybody"
+
+
+def _joined(gaps: Iterable[Gap]) -> Iterator[Gap]:
+    """Gaps that touch and have one reason, as one."""
+    last: Gap | None = None
+    for gap in gaps:
+        if last and last.end == gap.start and last.reason == gap.reason:
+            last = msgspec.structs.replace(last, end=gap.end)
+            continue
+        if last:
+            yield last
+        last = gap
+    if last:
+        yield last
