@@ -17,10 +17,22 @@ CREATE TABLE host_state (                   -- one row per host: the lock of the
     frontier          timestamptz,                 -- newest evaluated sample time; never past collector time
     rule_pack_version integer NOT NULL DEFAULT 0,
     last_seen         timestamptz,                 -- receipt time of the newest batch
-    state             bytea,                       -- NULL: nothing but healthy plain thresholds
+    due_at            timestamptz,                 -- when the sweep must look although nothing arrives; NULL: no need
+    state             bytea,                       -- shape: alerting/state.py; healthy series take no room in it
     PRIMARY KEY (tenant_id, host_id)
 ) WITH (fillfactor = 50);
 CREATE INDEX host_state_silence ON host_state (last_seen);
+CREATE INDEX host_state_due ON host_state (due_at) WHERE due_at IS NOT NULL;
+
+CREATE TABLE rule_failure (                 -- rules that raised while judging: shown, never in the way of ingest
+    version   integer NOT NULL,             -- of the rules
+    rule_id   text NOT NULL,
+    error     text NOT NULL,                -- the newest
+    first_at  timestamptz NOT NULL,
+    last_at   timestamptz NOT NULL,
+    times     bigint NOT NULL DEFAULT 1,
+    PRIMARY KEY (version, rule_id)
+);
 
 CREATE TABLE alert (                        -- one open alert per tenant + host + rule + instance; kept when resolved
     tenant_id     integer NOT NULL,

@@ -1,0 +1,161 @@
+"""Strict YAML: every fault of a document at once, each with its line and the path of its field.
+
+Only plain data is read: no aliases (they can blow up), no tags, no double keys. Readers take a ``Field`` apart
+with ``mapping``, ``items`` and ``scalar``; whatever is wrong is noted and reading goes on with None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import TypeVar
+
+import yaml
+
+from alerting.errors import Fault, PackError
+
+T = TypeVar("T")
+MAX_CHARACTERS = 1_000_000
+"""Longest document that is read."""
+
+
+class Faults:
+    """What was found wrong so far."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.found: list[Fault] = []
+
+    def add(self, line: int, field: str, message: str) -> None:
+        self.found.append(Fault(line, field, message))
+
+    def raise_if_any(self) -> None:
+        """Raises PackError with all faults, in document order."""
+        if self.found:
+            raise PackError(self.name, sorted(self.found, key=lambda f: (f.line, f.field)))
+
+
+class Field:
+    """One node of the document, with where it stands."""
+
+    def __init__(self, node: yaml.Node, path: str, faults: Faults) -> None:
+        self.node = node
+        self.path = path
+        self.faults = faults
+
+    @property
+    def line(self) -> int:
+        return self.node.start_mark.line + 1
+
+    def fault(self, message: str) -> None:
+        """Note that this field is wrong."""
+        self.faults.add(self.line, self.path, message)
+
+    def mapping(self, required: Collection[str], optional: Collection[str] | None = ()) -> dict[str, Field]:
+        """The fields of a mapping; unknown and missing keys are faults. ``optional=None``: any key."""
+        fields = dict(self._pairs())
+        for key in required:
+            if key not in fields:
+                self.faults.add(self.line, _join(self.path, key), "is missing")
+        if optional is not None:
+            known = [*required, *optional]
+            for key in [k for k in fields if k not in known]:
+                fields.pop(key).fault(f"is not known here; known are: {', '.join(known)}")
+        return fields
+
+    def _pairs(self) -> Iterator[tuple[str, Field]]:
+        if not isinstance(self.node, yaml.MappingNode):
+            self.fault("must be a mapping (key: value)")
+            return
+        seen: set[str] = set()
+        for key_node, value_node in self.node.value:
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
+            field = Field(value_node, _join(self.path, key), self.faults)
+            if key in seen:
+                self.faults.add(key_node.start_mark.line + 1, field.path, "stands here twice")
+            seen.add(key)
+            yield key, field
+
+    def items(self) -> list[Field]:
+        """The items of a list."""
+        if not isinstance(self.node, yaml.SequenceNode):
+            self.fault("must be a list")
+            return []
+        return [Field(n, f"{self.path}[{i}]", self.faults) for i, n in enumerate(self.node.value)]
+
+    def one_or_more(self) -> list[Field]:
+        """A list, or a single scalar that stands for a list of one."""
+        return [self] if isinstance(self.node, yaml.ScalarNode) else self.items()
+
+    def scalar(self) -> object:
+        """A text, number, truth value or None."""
+        if not isinstance(self.node, yaml.ScalarNode):
+            self.fault("must be a single value")
+            return None
+        try:
+            return yaml.SafeLoader("").construct_object(self.node)  # type: ignore[no-untyped-call]
+        except (yaml.YAMLError, ValueError, OverflowError):
+            self.fault("cannot be read")
+            return None
+
+    def text(self, *, empty: bool = False) -> str:
+        """The scalar as it was written; a fault when it is empty and must not be."""
+        value = self.node.value if isinstance(self.node, yaml.ScalarNode) else self.scalar()
+        if not isinstance(value, str) or "\0" in value or not (value.strip() or empty):
+            self.fault("must be a text")
+            return ""
+        return value.strip()
+
+    def flag(self) -> bool:
+        value = self.scalar()
+        if not isinstance(value, bool):
+            self.fault("must be true or false")
+        return value is True
+
+    def number(self, least: int, most: int) -> int:
+        value = self.scalar()
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            self.fault(f"must be a whole number from {least} to {most}")
+            return least
+        return value
+
+    def parsed(self, parse: Callable[[str], T]) -> T | None:
+        """The text through ``parse``, whose ValueError becomes a fault."""
+        try:
+            return parse(self.text())
+        except ValueError as error:
+            self.fault(str(error))
+            return None
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def read(text: str, name: str) -> Field:
+    """The document's root. Raises PackError when it is no YAML at all."""
+    faults = Faults(name)
+    try:
+        node = _compose(text, faults)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        faults.add(line, "document", f"is no valid YAML: {error.problem or error}")
+    except (yaml.YAMLError, RecursionError) as error:
+        faults.add(0, "document", f"is no valid YAML: {error}".splitlines()[0])
+    faults.raise_if_any()
+    assert node is not None
+    return Field(node, "", faults)
+
+
+def _compose(text: str, faults: Faults) -> yaml.Node | None:
+    if len(text) > MAX_CHARACTERS:
+        faults.add(0, "document", f"is longer than {MAX_CHARACTERS} characters")
+        return None
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            faults.add(event.start_mark.line + 1, "document", "aliases (*name) are not allowed: write it out")
+    if faults.found:
+        return None
+    node = yaml.compose(text, yaml.SafeLoader)
+    if node is None:
+        faults.add(0, "document", "is empty")
+    return node

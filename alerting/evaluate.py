@@ -1,0 +1,25 @@
+"""Alerting's face towards the ingest commit. In one transaction, in this order:
+
+1. ``lock_hosts``; if a state's ``pack_version`` is above ``evaluator.version``, ``load_evaluator`` anew;
+2. ``evaluate`` per host, its frames in time order (pure; no I/O);
+3. ``save_outcomes``, for healthy hosts too.
+"""
+
+from alerting.evaluator import Evaluator
+from alerting.inputs import EventInput, FrameInput, HostKey, HostScope, HostState, Outcome
+from alerting.judge import evaluate
+from alerting.store import load_evaluator, lock_hosts, save_outcomes
+
+__all__ = [
+    "Evaluator",
+    "EventInput",
+    "FrameInput",
+    "HostKey",
+    "HostScope",
+    "HostState",
+    "Outcome",
+    "evaluate",
+    "load_evaluator",
+    "lock_hosts",
+    "save_outcomes",
+]

@@ -1,0 +1,287 @@
+"""Rule packs: YAML in, rules out, strictly. The JSON Schema for editors is in ``packs/schema.json``.
+
+    version: 1
+    name: default
+    rules:
+      - id: host.cpu
+        name: CPU
+        component: host
+        rationale: why this limit
+        runbook: what to look at, what to do
+        summary: CPU of {host} is busy
+        metric: system.cpu.utilization            # or terms: {used: {metric: ..., where: {...}}, ...}
+        where: {system.device: ["sd*", nvme0n1]}  # attribute -> pattern or patterns, * = anything
+        instance: [system.device]                 # attributes that tell one problem from another
+        levels:
+          - {priority: P2, when: value > 95 %, for: 10 min, clear: value < 80 %, clear_for: 5 min}
+
+Instead of ``metric`` or ``terms`` a rule has ``event`` (levels: ``count``) or ``silent`` (levels: ``after``).
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Sequence
+
+import msgspec
+
+from alerting import condition as cond
+from alerting.document import Field, read
+from alerting.rule import (
+    CountLevel,
+    Level,
+    Matched,
+    Measured,
+    Patterns,
+    Rule,
+    Selector,
+    Silent,
+    SilentLevel,
+    Source,
+)
+from alerting.units import parse_duration
+
+VERSION = 1
+DEFAULT_NAME = "default"
+_DAY_S = 86_400.0
+_SOURCES = ("metric", "terms", "event", "silent")
+_REQUIRED = ("id", "name", "component", "rationale", "runbook", "summary", "levels")
+_OPTIONAL = (*_SOURCES, "where", "instance", "problem", "labels", "hidden_by", "enabled")
+_MAX_RULES = 2_000
+
+
+class Pack(msgspec.Struct, frozen=True):
+    """A checked set of rules."""
+
+    name: str
+    rules: tuple[Rule, ...]
+
+
+def default_document() -> str:
+    """The pack that is shipped, as text."""
+    return importlib.resources.files("alerting").joinpath("packs/default.yaml").read_text(encoding="utf-8")
+
+
+def parse_pack(text: str, name: str = "pack") -> Pack:
+    """The rules in a document; ``name`` names it in faults. Raises PackError with every fault."""
+    root = read(text, name)
+    fields = root.mapping(("version", "name", "rules"))
+    if "version" in fields and fields["version"].scalar() != VERSION:
+        fields["version"].fault(f"must be {VERSION}, the version of the rule language")
+    title = fields["name"].text() if "name" in fields else ""
+    rules = _rules(fields["rules"]) if "rules" in fields else []
+    root.faults.raise_if_any()
+    return Pack(title, tuple(rules))
+
+
+def _rules(field: Field) -> list[Rule]:
+    items = field.items()
+    if len(items) > _MAX_RULES:
+        field.fault(f"has more than {_MAX_RULES} rules")
+        return []
+    read_rules = [(item, _rule(item)) for item in items]
+    rules = [rule for _, rule in read_rules if rule is not None]
+    _check_ids(read_rules)
+    return rules
+
+
+def _check_ids(rules: Sequence[tuple[Field, Rule | None]]) -> None:
+    """Ids are unique, and ``hidden_by`` names rules of this pack."""
+    ids: set[str] = set()
+    for field, rule in rules:
+        if rule is not None and rule.id in ids:
+            field.faults.add(field.line, f"{field.path}.id", f"'{rule.id}' is the id of an earlier rule")
+        if rule is not None:
+            ids.add(rule.id)
+    for field, rule in rules:
+        for other in rule.hidden_by if rule else ():
+            if other not in ids:
+                field.faults.add(field.line, f"{field.path}.hidden_by", f"there is no rule '{other}'")
+
+
+def _rule(field: Field) -> Rule | None:
+    before = len(field.faults.found)
+    fields = field.mapping(_REQUIRED, _OPTIONAL)
+    source = _source(field, fields)
+    texts = {key: fields[key].text() for key in _REQUIRED if key in fields and key != "levels"}
+    rule_id = texts.get("id", "")
+    if rule_id and not _is_id(rule_id):
+        fields["id"].fault("must be lower-case letters, digits, '.', '-', '_', at most 100")
+    problem = fields["problem"].text() if "problem" in fields else rule_id
+    labels = _labels(fields["labels"]) if "labels" in fields else ()
+    hidden_by = tuple(f.text() for f in fields["hidden_by"].one_or_more()) if "hidden_by" in fields else ()
+    enabled = fields["enabled"].flag() if "enabled" in fields else True
+    if source is None or len(field.faults.found) > before:
+        return None
+    return Rule(
+        **texts, source=source, problem=problem, labels=labels, hidden_by=hidden_by, enabled=enabled
+    )
+
+
+def _is_id(text: str) -> bool:
+    return len(text) <= 100 and all(c.isascii() and (c.islower() or c.isdigit() or c in ".-_") for c in text)
+
+
+def _labels(field: Field) -> tuple[tuple[str, str], ...]:
+    return tuple((key, value.text()) for key, value in field.mapping((), None).items())
+
+
+def _source(rule: Field, fields: dict[str, Field]) -> Source | None:
+    given = [key for key in _SOURCES if key in fields]
+    if len(given) != 1:
+        rule.fault(f"must have exactly one of {', '.join(_SOURCES)}")
+        return None
+    if "levels" not in fields:
+        return None
+    kind = given[0]
+    if kind == "event":
+        return _matched(fields)
+    return _silent(fields) if kind == "silent" else _measured(fields)
+
+
+def _measured(fields: dict[str, Field]) -> Measured:
+    terms: tuple[tuple[str, Selector], ...]
+    if "metric" in fields:
+        terms = (("value", Selector(fields["metric"].text(), _where(fields.get("where")))),)
+    else:
+        terms = tuple((name, _selector(f)) for name, f in fields["terms"].mapping((), None).items())
+        if "where" in fields:
+            fields["where"].fault("stands beside 'metric'; with 'terms', each term has its own")
+    names = {name for name, _ in terms}
+    levels = [_level(item, names) for item in fields["levels"].items()]
+    return Measured(terms, _instance(fields), _ordered(fields["levels"], [v for v in levels if v]))
+
+
+def _selector(field: Field) -> Selector:
+    fields = field.mapping(("metric",), ("where",))
+    return Selector(fields["metric"].text() if "metric" in fields else "", _where(fields.get("where")))
+
+
+def _where(field: Field | None) -> tuple[tuple[str, Patterns], ...]:
+    if field is None:
+        return ()
+    return tuple((key, _patterns(value)) for key, value in field.mapping((), None).items())
+
+
+def _patterns(field: Field | None) -> Patterns:
+    if field is None:
+        return ()
+    patterns = tuple(item.text(empty=True) for item in field.one_or_more())
+    if not patterns:
+        field.fault("must name at least one pattern")
+    return patterns
+
+
+def _instance(fields: dict[str, Field]) -> tuple[str, ...]:
+    return tuple(f.text() for f in fields["instance"].one_or_more()) if "instance" in fields else ()
+
+
+def _level(field: Field, names: set[str]) -> Level | None:
+    fields = field.mapping(("priority", "when"), ("for", "clear", "clear_for"))
+    if not {"priority", "when"} <= fields.keys():
+        return None
+    when = _condition(fields["when"], names)
+    clear = _condition(fields["clear"], names) if "clear" in fields else (cond.Not(when) if when else None)
+    for_s, for_samples = _hold(fields.get("for"))
+    clear_s, clear_samples = _hold(fields.get("clear_for"))
+    priority = _priority(fields["priority"])
+    if when is None or clear is None:
+        return None
+    return Level(priority, when, clear, for_s, for_samples, clear_s, clear_samples)
+
+
+def _condition(field: Field, names: set[str]) -> cond.Condition | None:
+    parsed = field.parsed(cond.parse)
+    unknown = sorted(cond.terms(parsed) - names) if parsed else []
+    if unknown:
+        field.fault(f"there is no value '{unknown[0]}'; there are: {', '.join(sorted(names))}")
+    return parsed
+
+
+def _hold(field: Field | None) -> tuple[float, int]:
+    """``10 min`` -> (600, 1); ``3 samples`` -> (0, 3)."""
+    if field is None:
+        return 0.0, 1
+    words = field.text().split()
+    if len(words) == 2 and words[1] in ("sample", "samples") and words[0].isascii() and words[0].isdigit():
+        if not 1 <= int(words[0][:6]) <= 1000:
+            field.fault("must be 1 to 1000 samples")
+        return 0.0, int(words[0][:6])
+    seconds = field.parsed(parse_duration)
+    if seconds is not None and seconds > 30 * _DAY_S:
+        field.fault("must be at most 30 d")
+    return seconds or 0.0, 1
+
+
+def _priority(field: Field) -> int:
+    text = field.text()
+    if text not in ("P1", "P2", "P3", "P4"):
+        field.fault("must be P1, P2, P3 or P4")
+        return 4
+    return int(text[1])
+
+
+def _ordered(field: Field, levels: list[Level]) -> tuple[Level, ...]:
+    _check_levels(field, [level.priority for level in levels])
+    return tuple(sorted(levels, key=lambda level: level.priority))
+
+
+def _check_levels(field: Field, priorities: list[int]) -> None:
+    if not 1 <= len(field.items()) <= 4:
+        field.fault("must have one to four levels")
+    if len(set(priorities)) != len(priorities):
+        field.fault("has two levels of the same priority; join their conditions with 'or'")
+
+
+def _matched(fields: dict[str, Field]) -> Matched:
+    event = fields["event"].mapping((), ("source", "id", "severity", "text", "window", "quiet"))
+    window = event["window"].parsed(parse_duration) if "window" in event else 0.0
+    quiet = event["quiet"].parsed(parse_duration) if "quiet" in event else _DAY_S
+    if not event.keys() & {"source", "id", "severity", "text"}:
+        fields["event"].fault("must name at least one of source, id, severity, text")
+    levels = [_count_level(item, bool(window)) for item in fields["levels"].items()]
+    _check_levels(fields["levels"], [level.priority for level in levels])
+    return Matched(
+        source=_patterns(event.get("source")),
+        ids=_patterns(event.get("id")),
+        severity=_patterns(event.get("severity")),
+        text=_patterns(event.get("text")),
+        instance=_instance(fields),
+        window_s=window or 0.0,
+        quiet_s=_bounded(event.get("quiet"), quiet or _DAY_S),
+        levels=tuple(sorted(levels, key=lambda level: level.priority)),
+    )
+
+
+def _bounded(field: Field | None, seconds: float) -> float:
+    """An event-only alert is over after a day at the latest."""
+    if field is not None and not 1 <= seconds <= _DAY_S:
+        field.fault("must be 1 s to 24 h: an alert that only events speak of expires after a day")
+    return seconds
+
+
+def _count_level(field: Field, windowed: bool) -> CountLevel:
+    fields = field.mapping(("priority",), ("count",))
+    count = fields["count"].number(1, 1_000_000) if "count" in fields else 1
+    if count > 1 and not windowed:
+        field.fault("counts events, so the rule's event needs a 'window'")
+    return CountLevel(_priority(fields["priority"]) if "priority" in fields else 4, count)
+
+
+def _silent(fields: dict[str, Field]) -> Silent:
+    silent = fields["silent"].mapping(("of",), ("clear_reports",))
+    of = silent["of"].text() if "of" in silent else "host"
+    if of not in ("host", "deployment"):
+        silent["of"].fault("must be 'host' or 'deployment'")
+    reports = silent["clear_reports"].number(1, 100) if "clear_reports" in silent else 1
+    levels = [_silent_level(item) for item in fields["levels"].items()]
+    _check_levels(fields["levels"], [level.priority for level in levels])
+    return Silent(of == "deployment", tuple(sorted(levels, key=lambda level: level.priority)), reports)
+
+
+def _silent_level(field: Field) -> SilentLevel:
+    fields = field.mapping(("priority", "after"))
+    after = fields["after"].parsed(parse_duration) if "after" in fields else None
+    if after is not None and after < 60:
+        fields["after"].fault("must be at least 60 s: agents report once a minute or so")
+    return SilentLevel(_priority(fields["priority"]) if "priority" in fields else 4, after or 60.0)

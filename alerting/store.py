@@ -1,0 +1,132 @@
+"""Evaluation state and alerts in the database. All of it runs inside the caller's transaction.
+
+Order of locks, for everybody who touches alerts: the hosts' ``host_state`` rows first, sorted by (tenant,
+host); then whatever else. ``save_outcomes`` checks that the rows are at the version that was locked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from alerting.errors import StateError
+from alerting.evaluator import Evaluator
+from alerting.inputs import AlertChange, HostKey, HostState, Outcome, from_ms
+from alerting.pack import DEFAULT_NAME, default_document, parse_pack
+from alerting.state import dump, load
+from storage.sql import Queries
+
+Q = Queries.load("alerting")
+Row = tuple[Any, ...]
+
+
+async def lock_hosts(
+    conn: AsyncConnection[Row], keys: Sequence[HostKey], now: datetime
+) -> dict[HostKey, HostState]:
+    """Lock the hosts' rows in sorted order, making those that are missing, and read them.
+
+    ``pack_version`` of every state is the newest version of the rules at this moment."""
+    ordered = sorted(set(keys))
+    hosts = {"tenants": [k.tenant_id for k in ordered], "hosts": [k.host_id for k in ordered]}
+    await conn.execute(Q.ensure_hosts, hosts)
+    cursor = await conn.execute(Q.lock_hosts, hosts)
+    return {HostKey(row[0], row[1]): _state(row) for row in await cursor.fetchall()}
+
+
+def _state(row: Row) -> HostState:
+    tenant_id, host_id, version, frontier, last_seen, blob, pack_version = row
+    return HostState(tenant_id, host_id, version, frontier, pack_version, last_seen, load(blob))
+
+
+async def save_outcomes(conn: AsyncConnection[Row], outcomes: Sequence[Outcome], now: datetime) -> None:
+    """Write the hosts' states, and the alerts that changed with their transitions.
+
+    Several outcomes of one host (each evaluated from the state of the one before) count as one commit.
+    Raises StateError when a host's row is not at the version it was locked at."""
+    final = {HostKey(o.state.tenant_id, o.state.host_id): o.state for o in outcomes}
+    await _save_states(conn, [final[key] for key in sorted(final)])
+    alerts = [_alert(o.state.tenant_id, change, now) for o in outcomes for change in o.alerts]
+    if alerts:
+        async with conn.cursor() as cursor:
+            await cursor.executemany(Q.record_transition, alerts)
+    failing = {(o.state.pack_version, *item) for o in outcomes for item in o.failing.items()}
+    for version, rule_id, error in sorted(failing):
+        await conn.execute(Q.note_failing, {"version": version, "rule_id": rule_id, "error": error, "now": now})
+
+
+async def _save_states(conn: AsyncConnection[Row], states: Sequence[HostState]) -> None:
+    cursor = await conn.execute(
+        Q.save_hosts,
+        {
+            "tenants": [s.tenant_id for s in states],
+            "hosts": [s.host_id for s in states],
+            "versions": [s.version for s in states],
+            "frontiers": [s.frontier for s in states],
+            "packs": [s.pack_version for s in states],
+            "seen": [s.last_seen for s in states],
+            "dues": [next_due(s) for s in states],
+            "states": [dump(s.memory) for s in states],
+        },
+    )
+    if cursor.rowcount != len(states):
+        raise StateError("A host's state changed under its lock: take lock_hosts in the same transaction first.")
+
+
+def next_due(state: HostState) -> datetime | None:
+    """When the sweep must look at this host although nothing arrives; None = no need."""
+    times: Iterable[int] = (track.due for track in state.memory.events.values())
+    earliest = min(times, default=None)
+    return None if earliest is None else from_ms(earliest)
+
+
+def _alert(tenant_id: int, alert: AlertChange, now: datetime) -> dict[str, Any]:
+    change = alert.change
+    ended = change.to_state in ("resolved", "stale")
+    return msgspec.structs.asdict(change) | {
+        "tenant_id": tenant_id,
+        "deployment_id": alert.deployment_id,
+        "host_id": alert.host_id,
+        "rule_id": alert.rule_id,
+        "instance": alert.instance,
+        "problem_key": alert.problem_key,
+        "since": from_ms(alert.since_ms),
+        "fired_at": from_ms(alert.fired_ms) if alert.fired_ms else None,
+        "resolved_at": from_ms(change.at_ms) if ended else None,
+        "summary": alert.summary,
+        "labels": None if alert.labels is None else Jsonb(alert.labels),
+        "at": from_ms(change.at_ms),
+        "now": now,
+    }
+
+
+async def load_evaluator(conn: AsyncConnection[Row]) -> Evaluator:
+    """The newest active rules; at the very first start, the shipped pack is stored and taken.
+
+    The stored document was checked before it was stored, so that PackError here means damage."""
+    row = await (await conn.execute(Q.active_pack)).fetchone()
+    if row is None:
+        row = await store_pack(conn, default_document(), DEFAULT_NAME, "shipped")
+    version, document = row
+    return Evaluator(version, parse_pack(document, f"rules of version {version}").rules)
+
+
+async def store_pack(conn: AsyncConnection[Row], document: str, name: str, by: str) -> tuple[int, str]:
+    """Check a pack and make it the active one: (version, document). Raises PackError.
+
+    The same document again makes no new version."""
+    parse_pack(document, name)
+    digest = hashlib.sha256(document.encode()).digest()
+    async with conn.transaction():
+        await conn.execute(Q.lock_packs)
+        row = await (await conn.execute(Q.active_pack)).fetchone()
+        if row is None or row[1] != document:
+            given = {"name": name, "document": document, "digest": digest, "by": by}
+            row = await (await conn.execute(Q.store_pack, given)).fetchone()
+    assert row is not None
+    return row[0], row[1]
