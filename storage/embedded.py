@@ -3,15 +3,16 @@
 The data directory (mode 0700) holds everything, and nothing outside it is touched::
 
     pgdata/        the cluster                     run/           the socket
-    server.conf    our settings, per start         log/           PostgreSQL's log, at most ``LOG_FILES`` files
+    server.conf    our settings, per start         log/           PostgreSQL's log, ``LOG_FILES`` files
     password       the superuser's (0600)          lock           held by the owning process
     programs-V/    a copy of the server programs, only if their home is closed to the account it runs as
 
-- It listens on the socket in ``run/`` when that path is short enough for the kernel (``SOCKET_PATH_MAX``), else,
-  and always on Windows, on a free port of 127.0.0.1. Both ask for the password (scram-sha-256).
+- It listens on the socket in ``run/`` when that path is short enough for the kernel (``SOCKET_PATH_MAX``),
+  else, and always on Windows, on a free port of 127.0.0.1. Both ask for the password (scram-sha-256).
 - Started by root, it runs as an unprivileged account (storage/account.py).
 - One owner: a second ``start`` on the directory by a live process is refused. The lock dies with its process.
-- A killed owner takes PostgreSQL with it (``watchdog``); if it could not, the next owner stops it cleanly first.
+- A killed owner takes PostgreSQL with it (``watchdog``); if it could not, the next owner stops it cleanly
+  first.
 - ``kill -9`` of PostgreSQL loses nothing that was committed: the next start recovers.
 - initdb works beside and is renamed into place, so a kill during the first start leaves nothing half made.
 """
@@ -58,9 +59,8 @@ STOP_TIMEOUT_S = 60
 class EmbeddedServer:
     """One server in ``data_dir``; ``with EmbeddedServer(path) as server: connect(server.url)``.
 
-    ``settings`` overrides entries of server.conf. ``progress`` gets a line for people whenever something takes
-    longer than they expect. ``watchdog=False`` lets PostgreSQL outlive a killed owner.
-    """
+    ``settings`` overrides entries of server.conf. ``progress`` gets a line for people whenever something
+    takes longer than they expect. ``watchdog=False`` lets PostgreSQL outlive a killed owner."""
 
     def __init__(
         self,
@@ -99,7 +99,8 @@ class EmbeddedServer:
         return self.url
 
     def stop(self, mode: StopMode = "fast") -> None:
-        """Stops the server and gives the directory back. ``immediate`` is a crash: the next start recovers."""
+        """Stops the server and gives the directory back. ``immediate`` is a crash: the next start
+        recovers."""
         if not self._owned:
             return
         if self.running:

@@ -2,7 +2,7 @@
 
 EmbeddedError
 |- DirectoryInUse      a live process already runs a server in this data directory
-|- UnusableDirectory   the data directory cannot be used (owner, kind, reachability); the message says what to do
+|- UnusableDirectory   the data directory cannot be used; the message says why and what to do
 |- NoServerBinaries    no PostgreSQL programs found that fit
 `- ServerFailed        a PostgreSQL program failed; the message ends with its own words
 """

@@ -1,9 +1,8 @@
 """PostgreSQL processes of one data directory: the live ones, and those a killed owner left behind.
 
-A PostgreSQL process is told by its working directory, which is the data directory for all of them. The
-pid file alone does not do: after a reboot (or in a restarted container) its number may belong to anybody, and a
-killed postmaster that nobody has reaped still answers to it.
-"""
+A PostgreSQL process is told by its working directory, which is the data directory for all of them. The pid
+file alone does not do: after a reboot (or in a restarted container) its number may belong to anybody, and a
+killed postmaster that nobody has reaped still answers to it."""
 
 from __future__ import annotations
 
@@ -54,9 +53,8 @@ def _pid_in_file(pgdata: Path) -> int | None:
 def end_orphans(pgdata: Path) -> None:
     """Ends what is left of a server whose postmaster is gone, and removes its stale pid file.
 
-    Backends notice the death of their postmaster by themselves, one that is busy only later; it is killed then.
-    Nothing is lost by that: recovery at the next start replays what was committed.
-    """
+    Backends notice the death of their postmaster by themselves, one that is busy only later; it is killed
+    then. Nothing is lost by that: recovery at the next start replays what was committed."""
     left = processes(pgdata)
     _, left = psutil.wait_procs(left, timeout=_PATIENCE_S if left else 0)
     for process in left:

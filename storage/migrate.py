@@ -122,7 +122,8 @@ def make_plan(ours: Sequence[Migration], recorded: Mapping[str, str]) -> Plan:
     if changed:
         raise ChangedMigration(
             f"already applied, but changed since: {', '.join(changed)}. "
-            "Restore the file and put the change into a new migration. (A database without valuable data may instead be removed and made anew.)"
+            "Restore the file and put the change into a new migration. "
+            "(A database without valuable data may instead be removed and made anew.)"
         )
     known = {m.name for m in ours}
     return Plan(

@@ -1,7 +1,7 @@
 """The embedded server's settings, as the text of ``server.conf``.
 
-Durable by default: what PostgreSQL has committed is on the disk. Small by default: it shares a machine with us.
-"""
+Durable by default: what PostgreSQL has committed is on the disk. Small by default: it shares a machine with
+us."""
 
 from __future__ import annotations
 

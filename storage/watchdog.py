@@ -1,9 +1,8 @@
 """Ends PostgreSQL when its owner is gone, in whatever way it went.
 
-A tiny shell waits on a pipe whose other end the owner holds. A goodbye ends the shell; the end of the pipe without
-one means that the owner was killed, and the shell asks the postmaster for a fast shutdown. POSIX only: on Windows
-PostgreSQL outlives a killed owner and is stopped by the next one.
-"""
+A tiny shell waits on a pipe whose other end the owner holds. A goodbye ends the shell; the end of the pipe
+without one means that the owner was killed, and the shell asks the postmaster for a fast shutdown. POSIX
+only: on Windows PostgreSQL outlives a killed owner and is stopped by the next one."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ class Watchdog:
         self.dismiss()
         if sys.platform == "win32":
             return
-        self._shell = subprocess.Popen(
+        self._shell = subprocess.Popen(  # noqa: S603 - our own argument list
             ["/bin/sh", "-c", _SCRIPT, str(pid)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -1,0 +1,50 @@
+"""``ucx-proactive migrate``: bring a database's tables up to date. Flags only; the work is storage/migrate.py's."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import psycopg
+import typer
+
+from storage import migrate as migrations
+
+app = typer.Typer()
+
+DatabaseUrl = Annotated[
+    str,
+    typer.Option(
+        "--database-url",
+        envvar="UCX_DATABASE_URL",
+        help="Where the data is: postgresql://user:password@host/database",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--plan", help="Show what would be applied, and change nothing.")]
+
+
+@app.command("migrate")
+def migrate(database_url: DatabaseUrl, dry_run: DryRun = False) -> None:
+    """Bring the database's tables up to date.
+
+    Safe at any time and from several places at once: one process applies, the others wait. `serve` does the
+    same at its start; this command is for those who want it as a step of its own.
+    """
+    try:
+        if dry_run:
+            _show(migrations.plan(database_url))
+        else:
+            _apply(database_url)
+    except (migrations.MigrationError, psycopg.OperationalError) as error:
+        typer.echo(f"migrate: {str(error).strip()}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _show(plan: migrations.Plan) -> None:
+    typer.echo(plan.describe())
+    for migration in plan.pending:
+        typer.echo(f"would apply {migration.name}")
+
+
+def _apply(database_url: str) -> None:
+    done = migrations.migrate(database_url, progress=typer.echo)
+    typer.echo("up to date" if done.pending else "up to date, nothing to do")
