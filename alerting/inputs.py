@@ -106,6 +106,8 @@ class AlertChange(msgspec.Struct, frozen=True):
     labels: dict[str, str] | None
     """None: leave them as they are."""
     change: Change
+    hidden: str = ""
+    """Why it counts as a consequence of another alert; empty: it does not."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -63,6 +63,9 @@ class Alert(msgspec.Struct, frozen=True):
     summary: str
     labels: dict[str, str]
     """Rule's labels plus tenant, deployment, host, rule, component."""
+    muted: str | None
+    """Why nobody is to be bothered with it now (consequence of another alert, silence, maintenance window);
+    None: act on it. When that changes while it fires, a transition firing -> firing says so."""
     last_seq: int
     """Number of its newest transition."""
     changed_at: datetime
@@ -83,6 +86,8 @@ class Transition(msgspec.Struct, frozen=True):
     to_state: State
     priority: int
     value: float | None
+    muted: str | None
+    """Why no ticket is to be opened and nobody paged, at that moment; None: act on it."""
     reason: str
 
 

@@ -1,26 +1,26 @@
 -- name: changed_alerts
 -- Alerts that changed since a database time, for rooms that follow them.
 SELECT tenant_id, alert_id, deployment_id, host_id, rule_id, instance, problem_key, state, priority, since,
-       fired_at, resolved_at, value, summary, labels, last_seq, changed_at
+       fired_at, resolved_at, value, summary, labels, coalesce(hidden, silenced), last_seq, changed_at
   FROM alert WHERE changed_at >= %(since)s
  ORDER BY changed_at LIMIT %(limit)s;
 
 -- name: lock_alert
 -- One alert, claimed by the caller's transaction; nothing when another one holds it.
 SELECT tenant_id, alert_id, deployment_id, host_id, rule_id, instance, problem_key, state, priority, since,
-       fired_at, resolved_at, value, summary, labels, last_seq, changed_at
+       fired_at, resolved_at, value, summary, labels, coalesce(hidden, silenced), last_seq, changed_at
   FROM alert WHERE tenant_id = %(tenant_id)s AND alert_id = %(alert_id)s
    FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: alert_of
 -- One alert as it stands.
 SELECT tenant_id, alert_id, deployment_id, host_id, rule_id, instance, problem_key, state, priority, since,
-       fired_at, resolved_at, value, summary, labels, last_seq, changed_at
+       fired_at, resolved_at, value, summary, labels, coalesce(hidden, silenced), last_seq, changed_at
   FROM alert WHERE tenant_id = %(tenant_id)s AND alert_id = %(alert_id)s;
 
 -- name: transitions_after
 -- An alert's transitions past a number, in order.
-SELECT tenant_id, alert_id, seq, at, recorded_at, from_state, to_state, priority, value, reason
+SELECT tenant_id, alert_id, seq, at, recorded_at, from_state, to_state, priority, value, muted, reason
   FROM alert_transition
  WHERE tenant_id = %(tenant_id)s AND alert_id = %(alert_id)s AND seq > %(seq)s
  ORDER BY seq;
@@ -60,6 +60,7 @@ WITH moved AS (
        SET state = %(to_state)s, priority = %(priority)s, since = %(since)s, fired_at = %(fired_at)s,
            resolved_at = %(resolved_at)s, value = coalesce(%(value)s::float8, value),
            summary = coalesce(%(summary)s, summary), labels = coalesce(%(labels)s::jsonb, labels),
+           hidden = %(hidden)s, silenced = %(silenced)s,
            last_seq = last_seq + 1, changed_at = now()
      WHERE tenant_id = %(tenant_id)s AND coalesce(host_id, 0) = coalesce(%(host_id)s::bigint, 0)
        AND deployment_id = %(deployment_id)s AND rule_id = %(rule_id)s AND instance = %(instance)s
@@ -67,17 +68,19 @@ WITH moved AS (
  RETURNING alert_id, last_seq
 ), opened AS (
     INSERT INTO alert (tenant_id, deployment_id, host_id, rule_id, instance, problem_key, state, priority,
-                       since, fired_at, resolved_at, value, summary, labels, last_seq, changed_at)
+                       since, fired_at, resolved_at, value, summary, labels, hidden, silenced, last_seq,
+                       changed_at)
     SELECT %(tenant_id)s, %(deployment_id)s, %(host_id)s::bigint, %(rule_id)s, %(instance)s, %(problem_key)s,
            %(to_state)s, %(priority)s, %(since)s, %(fired_at)s, %(resolved_at)s, %(value)s::float8,
-           coalesce(%(summary)s, %(rule_id)s), coalesce(%(labels)s::jsonb, '{}'), 1, now()
+           coalesce(%(summary)s, %(rule_id)s), coalesce(%(labels)s::jsonb, '{}'),
+           %(hidden)s, %(silenced)s, 1, now()
      WHERE NOT EXISTS (SELECT FROM moved)
  RETURNING alert_id, last_seq
 )
 INSERT INTO alert_transition (tenant_id, alert_id, seq, at, recorded_at, from_state, to_state, priority,
-                              value, reason)
+                              value, muted, reason)
 SELECT %(tenant_id)s, alert_id, last_seq, %(at)s, %(now)s, %(from_state)s, %(to_state)s, %(priority)s,
-       %(value)s::float8, %(reason)s
+       %(value)s::float8, coalesce(%(hidden)s::text, %(silenced)s), %(reason)s
   FROM (SELECT * FROM moved UNION ALL SELECT * FROM opened) AS changed;
 
 -- name: note_failing

@@ -99,6 +99,8 @@ def _alert(tenant_id: int, alert: AlertChange, now: datetime) -> dict[str, Any]:
         "fired_at": from_ms(alert.fired_ms) if alert.fired_ms else None,
         "resolved_at": from_ms(change.at_ms) if ended else None,
         "summary": alert.summary,
+        "hidden": alert.hidden or None,
+        "silenced": None,
         "labels": None if alert.labels is None else Jsonb(alert.labels),
         "at": from_ms(change.at_ms),
         "now": now,

@@ -50,6 +50,8 @@ CREATE TABLE alert (                        -- one open alert per tenant + host 
     value         double precision,         -- the newest value that mattered
     summary       text NOT NULL,
     labels        jsonb NOT NULL DEFAULT '{}',
+    hidden        text,                     -- why it counts as a consequence of another alert; NULL: it does not
+    silenced      text,                     -- the silence or maintenance window that covers it; NULL: none
     last_seq      integer NOT NULL DEFAULT 0,  -- number of its newest transition
     changed_at    timestamptz NOT NULL,     -- database time of the newest transition's commit
     PRIMARY KEY (tenant_id, alert_id)
@@ -68,7 +70,8 @@ CREATE TABLE alert_transition (             -- append-only; seq is gap-free per 
     to_state   text NOT NULL,
     priority   smallint NOT NULL,
     value      double precision,
-    reason     text NOT NULL,               -- readable: "system.cpu.utilization 0.97 > 0.95 for 10 min"
+    muted      text,                        -- why nobody is to be bothered with it; NULL: act on it
+    reason     text NOT NULL,               -- readable: "system.cpu.utilization 97 % > 95 % for 10 min since 14:01:00Z"
     PRIMARY KEY (tenant_id, alert_id, seq),
     FOREIGN KEY (tenant_id, alert_id) REFERENCES alert
 );
