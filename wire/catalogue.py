@@ -80,7 +80,7 @@ def load() -> Catalogue:
 
 
 def markdown() -> str:
-    """The catalogue as a page for people: docs/metrics.md is this text, and a test says that it is current."""
+    """The catalogue as a page for people: docs/metrics.md is this text; a test says that it is current."""
     catalogue = load()
     rows = [_metric_row(row) for row in catalogue.metrics.values()]
     events = [f"| `{row.id}` | {row.severity} | {row.meaning} |" for row in catalogue.events.values()]
@@ -89,14 +89,16 @@ def markdown() -> str:
 
 def _metric_row(row: Metric) -> str:
     attributes = ", ".join(f"`{name}`" for name in row.attributes) or "-"
-    return f"| `{row.name}` | {row.unit} | {row.kind} | {attributes} | {row.interval} s | {row.check} | {row.meaning} |"
+    cells = (f"`{row.name}`", row.unit, row.kind, attributes, f"{row.interval} s", row.check, row.meaning)
+    return f"| {' | '.join(cells)} |"
 
 
 _HEAD = (
     "# Metrics and events of the agent",
     "",
-    "Made from `wire/metrics.yaml` by `python -m wire.catalogue`. Names are OpenTelemetry's semantic conventions",
-    "where they have one; a counter of the conventions is sent as its rate, under the same name. Shares are 0..1.",
+    "Made from `wire/metrics.yaml` by `python -m wire.catalogue`. Names are OpenTelemetry's semantic",
+    "conventions where they have one; a counter of theirs is sent as its rate, under the same name.",
+    "Shares and utilizations are 0..1, never per cent.",
     "",
     "| metric | unit | kind | attributes | every | check | meaning |",
     "|---|---|---|---|---|---|---|",

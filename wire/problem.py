@@ -1,15 +1,15 @@
 """RFC 9457 problem details: the one shape of every refusal we send over HTTP.
 
-    Problem
-    |- BadRequest      400  the request cannot be read
-    |- Unauthorised    401  no credential, or one that we do not accept
-    |- Forbidden       403  the credential is good, the act is not allowed
-    |- NotFound        404  (also for what belongs to another tenant: we do not confirm that it exists)
-    |- Conflict        409  the request contradicts what is stored; the caller can mend it and retry
-    |- TooLarge        413  over a stated limit
-    |- Unprocessable   422  readable, but one or more fields are wrong (``errors`` names them)
-    |- TooBusy         429  slow down; ``retry_after_s`` says for how long
-    `- Unavailable     503  ours to mend; nothing was stored; retry
+Problem
+|- BadRequest      400  the request cannot be read
+|- Unauthorised    401  no credential, or one that we do not accept
+|- Forbidden       403  the credential is good, the act is not allowed
+|- NotFound        404  (also for what belongs to another tenant: we do not confirm that it exists)
+|- Conflict        409  the request contradicts what is stored; the caller can mend it and retry
+|- TooLarge        413  over a stated limit
+|- Unprocessable   422  readable, but one or more fields are wrong (``errors`` names them)
+|- TooBusy         429  slow down; ``retry_after_s`` says for how long
+`- Unavailable     503  ours to mend; nothing was stored; retry
 """
 
 from __future__ import annotations
