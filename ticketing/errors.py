@@ -3,7 +3,11 @@
     TicketingError
     |- NotAllowed       the ticket's state does not allow this act; the message names the acts that it allows
     |- NoSuchTicket     (or it belongs to another tenant)
-    `- Unexplained      an act that needs a person and a reason came without
+    |- Unexplained      an act that needs a person and a reason came without
+    |- PolicyError      a release of the support policy cannot be used; ``faults`` lists everything wrong
+    |- ContractError    a contract document contradicts itself
+    |- CalendarError    a time or a target that the working calendar cannot serve
+    `- HistoryError     a ticket's history is wrong or out of order; the message names the event
 """
 
 from __future__ import annotations
@@ -23,3 +27,19 @@ class NoSuchTicket(TicketingError):
 
 class Unexplained(TicketingError):
     """This act needs a person and a reason."""
+
+
+class PolicyError(TicketingError):
+    """A release of the support policy cannot be used."""
+
+
+class ContractError(TicketingError):
+    """A contract document contradicts itself."""
+
+
+class CalendarError(TicketingError):
+    """A time or a target that the working calendar cannot serve."""
+
+
+class HistoryError(TicketingError):
+    """A ticket's history is wrong or out of order."""

@@ -1,0 +1,326 @@
+"""The support policy: one release of the guide = one YAML file under ``programme/``.
+
+No number of the guide stands in code: plans, targets, hours, the escalation matrix, renewal rules and limits
+are all read from the release. Several releases live side by side; a contract follows the one in force at its
+start or last renewal (``release_for``). ``docs/support-policy.md`` explains every key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from ticketing import policy_check
+from ticketing.document import Fault, load
+from ticketing.errors import PolicyError
+
+Priority = int
+"""1 (critical) .. 4 (low)."""
+PriorityName = Literal["P1", "P2", "P3", "P4"]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+PRIORITIES: tuple[Priority, ...] = (1, 2, 3, 4)
+Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+Percent = Annotated[int, msgspec.Meta(ge=1, le=99)]
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class PriorityMeaning(_Strict, frozen=True):
+    """What a priority means (§4)."""
+
+    name: str
+    meaning: str
+
+
+class Target(_Strict, frozen=True):
+    """Time to take charge. Neither field: best effort, no deadline."""
+
+    minutes: Count | None = None
+    """Minutes in the calendar that the plan gives this priority."""
+    working_days: Count | None = None
+    """Due at the close of the n-th working day after the local date of opening."""
+
+
+class Plan(_Strict, frozen=True):
+    """A support plan (§2 to §4)."""
+
+    name: str
+    rank: int
+    """Order of the plans: a higher one is an upgrade."""
+    hours: Literal["base", "extended"]
+    """``extended``: Saturdays and public holidays too."""
+    guaranteed: bool
+    """False: targets are recorded as best effort and never count as breached."""
+    met: Literal["before", "at"]
+    """Whether taking charge exactly at the deadline still meets it (``at``)."""
+    escalation: bool
+    targets: dict[PriorityName, Target]
+    around_the_clock: tuple[PriorityName, ...] = ()
+    """Priorities served 24x7x365."""
+
+
+class ClockRules(_Strict, frozen=True):
+    at_risk_percent: tuple[Percent, ...]
+    """Parts of the target at which a running clock is at risk, ascending."""
+
+
+class Included(_Strict, frozen=True):
+    """The plan that came with the product."""
+
+    plan: str
+    years: Count
+
+
+class Licence(_Strict, frozen=True):
+    """A kind of licence and how its cover is renewed (§8, §9)."""
+
+    name: str
+    on_premise: bool
+    minimum_years: Count
+    renewal_from: Literal["grace", "expiry"]
+    """``expiry``: always from the old expiry. ``grace``: so within the grace, later from the order."""
+    autorenew: bool
+    """Whether cover may continue by itself."""
+    end_of_support: bool
+    """Whether a product's End of Support ends its cover."""
+    section: str
+    sold_until: date | None = None
+    """First day on which this kind was no longer sold."""
+    grace_days: Annotated[int, msgspec.Meta(ge=0, le=3650)] = 0
+    grace_includes_last_day: bool = True
+    included: Included | None = None
+    uptime_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] | None = None
+
+
+class VersionRules(_Strict, frozen=True):
+    seasons: tuple[str, ...]
+    """In their order within a year."""
+    minimum: str
+    """``YYYY.Season.N``"""
+    report_fresh_h: Count
+    """Hours for which an agent's report of the version wins over the registry's."""
+
+
+class Proactive(_Strict, frozen=True):
+    """Who is eligible for proactive monitoring (§10)."""
+
+    plans: dict[str, tuple[str, ...]]
+    """Licence kind -> plans."""
+    version: VersionRules
+    requires_connection: bool
+    requires_data_sending: bool
+
+
+class CustomerCall(_Strict, frozen=True):
+    """The separate activation of the call to the customer (§10)."""
+
+    plans: tuple[str, ...]
+    priorities: tuple[PriorityName, ...]
+    contacts: Annotated[int, msgspec.Meta(ge=0)]
+    """Customer contacts reachable 24 h that it needs."""
+    asia_pacific: bool
+
+
+class OnCall(_Strict, frozen=True):
+    """Who reaches the on-call technician (§6.1)."""
+
+    plans: tuple[str, ...]
+    priorities: tuple[PriorityName, ...]
+    licences: tuple[str, ...]
+    channels: tuple[str, ...]
+    asia_pacific: bool
+    languages: tuple[str, ...]
+    rd_escalation: bool
+    first_level: bool
+    customer_call: CustomerCall
+    asia_pacific_zones: tuple[str, ...]
+    """IANA zones; a name that ends in ``/*`` stands for all below."""
+
+
+class EscalationStep(_Strict, frozen=True):
+    after_h: Count
+    """Working hours since opening."""
+    role: str
+
+
+class Escalation(_Strict, frozen=True):
+    roles: dict[str, str]
+    """Key -> name."""
+    steps: dict[PriorityName, tuple[EscalationStep, ...]]
+
+
+class HolidayRules(_Strict, frozen=True):
+    from_: Literal["customer", "theatre"] = msgspec.field(name="from")
+    closing_days: Literal["closed", "holiday"]
+
+
+class Theatre(_Strict, frozen=True):
+    """A region of the world with its team's hours and languages (§5.3)."""
+
+    name: str
+    zone: str
+    country: str
+    working_days: tuple[Weekday, ...]
+    hours: str
+    special_days: tuple[Weekday, ...]
+    """Weekdays on which plans with extended hours are served at ``special_hours``; so are holidays."""
+    special_hours: str
+    languages: tuple[str, ...]
+    optional_languages: tuple[str, ...]
+    """Handled where possible, without guaranteed SLA."""
+    phone: str
+
+
+class RestOfWorld(_Strict, frozen=True):
+    hours_of: tuple[str, ...]
+    """Theatres to choose from by the nearest UTC offset; the first wins a tie."""
+    languages_of: str
+
+
+class Channel(_Strict, frozen=True):
+    sla: bool
+
+
+class Release(_Strict, frozen=True):
+    """One release of the guide."""
+
+    release: str
+    title: str
+    valid_from: date
+    priorities: dict[PriorityName, PriorityMeaning]
+    plans: dict[str, Plan]
+    clock: ClockRules
+    licences: dict[str, Licence]
+    proactive: Proactive
+    on_call: OnCall
+    escalation: Escalation
+    languages: tuple[str, ...]
+    holidays: HolidayRules
+    theatres: dict[str, Theatre]
+    rest_of_world: RestOfWorld
+    channels: dict[str, Channel]
+
+    def target(self, plan: str, priority: Priority) -> Target:
+        """Time to take charge of a priority on a plan."""
+        return self.plans[plan].targets[priority_name(priority)]
+
+    def steps(self, plan: str, priority: Priority) -> tuple[EscalationStep, ...]:
+        """The row of the escalation matrix; empty where the plan has none."""
+        return self.escalation.steps[priority_name(priority)] if self.plans[plan].escalation else ()
+
+    def around_the_clock(self, plan: str, priority: Priority) -> bool:
+        """Whether the plan serves this priority 24x7."""
+        return priority_name(priority) in self.plans[plan].around_the_clock
+
+
+_NAMES: dict[Priority, PriorityName] = {1: "P1", 2: "P2", 3: "P3", 4: "P4"}
+
+
+def priority_name(priority: Priority) -> PriorityName:
+    """1 -> ``P1``."""
+    return _NAMES[priority]
+
+
+def priority_of(name: str) -> Priority:
+    """``P1`` (or ``p1``) -> 1. Raises ValueError."""
+    for priority, known in _NAMES.items():
+        if known == name.upper():
+            return priority
+    raise ValueError(f"'{name}' is no priority: write P1, P2, P3 or P4")
+
+
+class Hours(msgspec.Struct, frozen=True):
+    """A window of a local day: open from ``start`` up to, not including, ``end``."""
+
+    start: int
+    """Minutes since local midnight, 0..1439."""
+    end: int
+    """Minutes since local midnight, 1..1440 (24:00)."""
+
+    def __str__(self) -> str:
+        return "-".join(f"{m // 60:02}:{m % 60:02}" for m in (self.start, self.end))
+
+
+_WINDOW = re.compile(r"([01]\d|2[0-4]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
+
+
+@cache
+def parse_hours(text: str) -> tuple[Hours, ...]:
+    """``"09:00-13:00, 14:00-18:00"`` -> windows. Raises ValueError for what overlaps or runs backwards."""
+    windows = []
+    for part in text.split(","):
+        match = _WINDOW.fullmatch(part.strip())
+        if match is None:
+            raise ValueError(f"'{part.strip()}' is no window of hours: write 09:00-18:00 (24:00 ends a day)")
+        a, b, c, d = map(int, match.groups())
+        windows.append(Hours(a * 60 + b, c * 60 + d))
+    for before, after in zip([Hours(0, 0), *windows], windows, strict=False):
+        if not before.end <= after.start < after.end <= 1440:
+            raise ValueError(f"'{text}' overlaps or runs backwards; windows never cross midnight")
+    return tuple(windows)
+
+
+def read_release(text: str) -> tuple[Release | None, list[Fault]]:
+    """YAML text -> release, or everything that is wrong with it, in line order."""
+    return load(text, Release, policy_check.faults)
+
+
+@cache
+def load_releases() -> tuple[Release, ...]:
+    """The shipped releases, oldest first. Raises PolicyError."""
+    shipped = (entry for entry in files("ticketing").joinpath("programme").iterdir())
+    return in_order({e.name: e.read_text("utf-8") for e in shipped if e.name.endswith(".yaml")})
+
+
+def load_directory(directory: Path) -> tuple[Release, ...]:
+    """The releases in a directory of one's own, oldest first. Raises PolicyError."""
+    return in_order({path.name: path.read_text("utf-8") for path in sorted(directory.glob("*.yaml"))})
+
+
+def in_order(texts: dict[str, str]) -> tuple[Release, ...]:
+    """File name -> text, read and ordered by validity. Raises PolicyError naming all faults of all files."""
+    faults: list[str] = []
+    releases: list[Release] = []
+    for name, text in sorted(texts.items()):
+        release, found = read_release(text)
+        faults += [f"{name}: {fault}" for fault in found]
+        releases += [release] if release is not None else []
+    faults += _clashes(releases) if texts else ["there is no release of the support policy"]
+    if faults:
+        raise PolicyError("\n".join(faults))
+    return tuple(sorted(releases, key=lambda r: r.valid_from))
+
+
+def _clashes(releases: Sequence[Release]) -> Iterator[str]:
+    for index, release in enumerate(releases):
+        for other in releases[:index]:
+            if release.release == other.release:
+                yield f"two files call themselves release '{release.release}'"
+            if release.valid_from == other.valid_from:
+                yield f"{other.release} and {release.release} are both valid from {release.valid_from}"
+
+
+def release_for(releases: Sequence[Release], on: date) -> Release:
+    """The release in force on a day; before the earliest known one, the earliest."""
+    in_force = [release for release in releases if release.valid_from <= on]
+    if not in_force:
+        return min(releases, key=lambda r: r.valid_from)
+    return max(in_force, key=lambda r: r.valid_from)
+
+
+def release_named(releases: Sequence[Release], name: str) -> Release:
+    """The release of this name. Raises PolicyError."""
+    for release in releases:
+        if release.release == name:
+            return release
+    raise PolicyError(f"there is no release '{name}'; known are {', '.join(r.release for r in releases)}")
