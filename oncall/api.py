@@ -1,0 +1,140 @@
+"""On-call's HTTP routes: the providers' callbacks, the timelines, and acknowledgement by the API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from oncall import published, store
+from oncall.callbacks import Callbacks, authenticate
+from oncall.settings import Settings
+from oncall.voice.signature import HEADER, Fields
+from storage.pool import Pool
+from wire.access import Principal, Role
+from wire.clock import Clock
+from wire.problem import BadRequest, NotFound, TooLarge
+
+MAX_FORM_BYTES = 65_536
+"""Callbacks are a few hundred bytes; nobody unauthenticated gets more memory than this."""
+_XML = "text/xml; charset=utf-8"
+
+TenantId = Annotated[int, Path(ge=1, le=2**31 - 1)]
+RequestId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+Via = Annotated[str, Query(max_length=64)]
+Turn = Annotated[int, Query(ge=1, le=1000)]
+
+
+class Acknowledge(BaseModel):
+    """Who takes the ticket in charge."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    person: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="Key of the person who answers.")
+    note: str = Field(default="", max_length=500, pattern=r"^[^\x00]*$")
+
+
+def router(pool: Pool, settings: Settings, clock: Clock) -> APIRouter:
+    """All routes of the room."""
+    routes = APIRouter(prefix="/v1/oncall", tags=["on-call"])
+    _voice_routes(routes, Callbacks(pool, settings), settings, clock)
+    _page_routes(routes, pool, clock)
+    return routes
+
+
+def _voice_routes(routes: APIRouter, callbacks: Callbacks, settings: Settings, clock: Clock) -> None:
+    @routes.post("/voice/{tenant_id}/{page_id}/twiml", summary="A page's call was picked up")
+    async def twiml(
+        request: Request, tenant_id: TenantId, page_id: UUID, via: Via, turn: Turn = 1
+    ) -> Response:
+        form = await _signed_form(request, settings, via)
+        return _xml(await callbacks.answered(tenant_id, page_id, form, turn, via, clock()))
+
+    @routes.post("/voice/{tenant_id}/{page_id}/gather", summary="A key was pressed")
+    async def gather(
+        request: Request, tenant_id: TenantId, page_id: UUID, via: Via, turn: Turn = 1
+    ) -> Response:
+        form = await _signed_form(request, settings, via)
+        return _xml(await callbacks.key(tenant_id, page_id, form, turn, via, clock()))
+
+    @routes.post("/voice/{tenant_id}/{page_id}/status", status_code=204, summary="What became of a call")
+    async def status(request: Request, tenant_id: TenantId, page_id: UUID, via: Via) -> Response:
+        form = await _signed_form(request, settings, via)
+        await callbacks.status(tenant_id, page_id, form, clock())
+        return Response(status_code=204)
+
+
+def _page_routes(routes: APIRouter, pool: Pool, clock: Clock) -> None:
+    @routes.get("/pages", summary="Page requests and why somebody was (not) woken")
+    async def pages(
+        request: Request,
+        tenant_id: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+        page_request_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+        state: Annotated[str | None, Query(pattern="^(active|acknowledged|ended)$")] = None,
+        before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    ) -> dict[str, Any]:
+        principal = _principal(request, Role.READER)
+        wanted = published.Wanted(principal.scope(tenant_id), page_request_id, state, before, limit)
+        async with pool.connection() as conn:
+            return {"pages": await published.stories(conn, wanted)}
+
+    @routes.post("/page-requests/{tenant_id}/{page_request_id}/acknowledge", summary="Take it in charge")
+    async def acknowledge(
+        request: Request, tenant_id: TenantId, page_request_id: RequestId, body: Acknowledge
+    ) -> dict[str, Any]:
+        principal = _principal(request, Role.SUPPORT)
+        principal.scope(tenant_id)
+        return await _acknowledge(pool, tenant_id, page_request_id, body, principal, clock())
+
+
+def _principal(request: Request, role: Role) -> Principal:
+    principal: Principal = request.state.principal
+    principal.require(role)
+    return principal
+
+
+async def _acknowledge(
+    pool: Pool, tenant_id: int, page_request_id: int, body: Acknowledge, by: Principal, now: datetime
+) -> dict[str, Any]:
+    async with pool.connection() as conn, conn.transaction():
+        person = await store.person_by_key(conn, body.person)
+        if person is None:
+            raise NotFound(f"There is no active person '{body.person}'.")
+        proof = {"by": by.name, "note": body.note}
+        found = await store.acknowledge_by_api(conn, tenant_id, page_request_id, person, now, proof)
+    if not found:
+        raise NotFound("There is no such page request.")
+    return {"acknowledged_by": person[1], "at": now.isoformat()}
+
+
+async def _signed_form(request: Request, settings: Settings, via: str) -> dict[str, str]:
+    """The callback's form, if the provider signed it. A field that stands twice: the last one."""
+    fields = _fields(await _body(request))
+    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    authenticate(settings, path, fields, request.headers.get(HEADER), via)
+    return {name: value.replace("\x00", "") for name, value in fields}
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_FORM_BYTES:
+            raise TooLarge(f"A callback has at most {MAX_FORM_BYTES} bytes.")
+    return bytes(body)
+
+
+def _fields(body: bytes) -> Fields:
+    try:
+        return parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=200)
+    except ValueError as error:
+        raise BadRequest("The body is not a form (application/x-www-form-urlencoded).") from error
+
+
+def _xml(document: str) -> Response:
+    return Response(document, media_type=_XML)

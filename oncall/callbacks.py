@@ -1,0 +1,141 @@
+"""What the phone company tells us of a page, and what the callee hears in return.
+
+Each callback is checked for its signature before anything is read from it, then turned into news of the
+page (pure, ``oncall.page``) and written in one transaction. Repeated, late or out of order, callbacks end in
+the same state: news only ever raises it, and an acknowledgement is unique per page.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from oncall import metrics, store
+from oncall.calls import callback_url
+from oncall.page import Key, News, Page, State, from_key, from_status, is_machine
+from oncall.settings import Settings
+from oncall.targets import Conn
+from oncall.voice import twiml
+from oncall.voice.signature import Fields, is_signed
+from storage.pool import Pool
+from wire.problem import Forbidden, NotFound
+
+log = logging.getLogger(__name__)
+
+
+def authenticate(
+    settings: Settings, path_and_query: str, fields: Fields, signature: str | None, via: str
+) -> None:
+    """Raise Forbidden unless the provider named in the URL signed exactly this request."""
+    provider = settings.provider(via)
+    url = settings.public_url + path_and_query
+    if provider is None or not is_signed(provider.auth_token, url, fields, signature):
+        metrics.FORGED.inc()
+        log.warning("a voice callback without a valid signature was refused: %.200s", path_and_query)
+        raise Forbidden("This callback is not signed with the provider's key for this URL.")
+
+
+class Callbacks:
+    """The three routes' work. Times by ``now``: ours, at the moment of the callback."""
+
+    def __init__(self, pool: Pool, settings: Settings) -> None:
+        self._pool = pool
+        self._settings = settings
+
+    async def status(self, tenant_id: int, page_id: UUID, form: dict[str, str], now: datetime) -> None:
+        """A status callback."""
+        news = from_status(form.get("CallStatus", ""), form.get("AnsweredBy", ""), form.get("CallSid"))
+        async with self._pool.connection() as conn, conn.transaction():
+            page, _, _ = await _locked(conn, tenant_id, page_id)
+            if news is None:
+                text = f"a status that means nothing to us: {form.get('CallStatus', '')[:40]!r}"
+                await store.tell_once(conn, page, now, "unknown", text)
+            else:
+                await store.apply(conn, page, news, now, proof=_proof(form))
+
+    async def answered(
+        self, tenant_id: int, page_id: UUID, form: dict[str, str], turn: int, via: str, now: datetime
+    ) -> str:
+        """The call was picked up: what to say. ``turn`` counts readings of the menu from 1."""
+        async with self._pool.connection() as conn, conn.transaction():
+            page, paging_state, end_reason = await _locked(conn, tenant_id, page_id)
+            await store.apply(conn, page, _picked_up(form), now, proof=_proof(form))
+            if paging_state != "active":
+                return twiml.goodbye(_over(end_reason))
+            text = await self._message(conn, page, now)
+        return self._menu(page, text, turn, via, machine=is_machine(form.get("AnsweredBy", "")))
+
+    async def key(
+        self, tenant_id: int, page_id: UUID, form: dict[str, str], turn: int, via: str, now: datetime
+    ) -> str:
+        """A key was pressed: what to say. A key counts whatever has become of the paging since."""
+        digits = form.get("Digits", "")
+        async with self._pool.connection() as conn, conn.transaction():
+            page, paging_state, end_reason = await _locked(conn, tenant_id, page_id)
+            news = from_key(digits, page.person_name, form.get("CallSid"))
+            if news is None:
+                text = f"{page.person_name} pressed {digits[:10]!r}: the message is read again"
+                await store.tell_once(conn, page, now, "key", text, _proof(form))
+                again = await self._message(conn, page, now)
+            else:
+                await store.apply(conn, page, news, now, channel="voice", proof=_proof(form))
+        if news is None:
+            lead = "" if digits == Key.REPEAT else f"{twiml.WRONG_KEY} "
+            return self._menu(page, lead + again, turn, via)
+        return twiml.goodbye(_farewell(page, news, paging_state, end_reason))
+
+    async def _message(self, conn: Conn, page: Page, now: datetime) -> str:
+        paging = await store.ticket_of(conn, page)
+        briefing = await store.briefing_of(conn, page.tenant_id, paging) if paging is not None else None
+        briefings = [briefing] if briefing else []
+        return twiml.message(page.person_name, briefings, now)
+
+    def _menu(self, page: Page, text: str, turn: int, via: str, *, machine: bool = False) -> str:
+        def url(action: str, turn: int) -> str:
+            return f"{callback_url(self._settings, page.tenant_id, page.page_id, action, via)}&turn={turn}"
+
+        # A machine hears it once: the verdict may be wrong, and then a key counts.
+        last = machine or turn >= self._settings.menu_repeats
+        return twiml.menu(text, url("gather", turn), None if last else url("twiml", turn + 1))
+
+
+async def _locked(conn: Conn, tenant_id: int, page_id: UUID) -> tuple[Page, str, str]:
+    locked = await store.lock_page(conn, tenant_id, page_id)
+    if locked is None:
+        raise NotFound("There is no such page.")
+    return locked
+
+
+def _picked_up(form: dict[str, str]) -> News:
+    return from_status("in-progress", form.get("AnsweredBy", ""), form.get("CallSid")) or News(
+        State.ANSWERED, "the phone was picked up", form.get("CallSid")
+    )
+
+
+def _over(end_reason: str) -> str:
+    return f"This is U C X on-call. Nothing is left to do for this call: {end_reason}. Good bye."
+
+
+def _farewell(page: Page, news: News, paging_state: str, end_reason: str) -> str:
+    if news.state is State.ACKNOWLEDGED:
+        if paging_state == "active" or page.state is State.ACKNOWLEDGED:
+            return "Acknowledged. The ticket is yours. Thank you, and good luck."
+        return f"Your key was recorded. Before it: {end_reason}. Good bye."
+    return "Understood. The next person will be called. Good bye."
+
+
+def _proof(form: dict[str, str]) -> dict[str, Any]:
+    """The fields that prove what happened, shortened; never all of what came."""
+    names = (
+        "CallSid",
+        "CallStatus",
+        "AnsweredBy",
+        "Digits",
+        "To",
+        "Timestamp",
+        "SequenceNumber",
+        "SipResponseCode",
+    )
+    return {name: form[name][:120] for name in names if name in form}

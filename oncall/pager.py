@@ -1,0 +1,259 @@
+"""The pager: rings until a person answers.
+
+One look = claim a due paging (lease in database time, fence + 1, committed), decide (``paging.decide``,
+pure), make at most one provider request outside any transaction, record, give the claim back with the
+next look.
+
+Killed at any line, nothing is lost:
+
+    before the page row is committed    nothing was asked; the lease runs out, the same move again
+    between the row and the answer      the page stands ``claimed``: the next look asks the provider's list,
+                                        and in doubt rings again
+    after the answer, before the record the callbacks carry our page's id and complete the row; or as above
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import httpx
+import msgspec
+
+from oncall import metrics, store
+from oncall.calls import Calls
+from oncall.errors import ProviderError
+from oncall.page import News, Page, State, from_status
+from oncall.paging import Advance, Ask, Move, Place, Resolve, Wait, decide
+from oncall.settings import Settings, check
+from oncall.sql import Q
+from oncall.store import Claim
+from oncall.targets import OrderedList, Targets
+from storage.pool import Pool
+from wire.clock import Clock
+
+log = logging.getLogger(__name__)
+
+Looker = Callable[[], Awaitable[bool]]
+
+_DOUBT_PAUSE = timedelta(seconds=2)
+"""After a lost answer: time for the call's own callbacks to tell before we ask the list."""
+
+
+async def run(
+    pool: Pool, settings: Settings, clock: Clock, stop: asyncio.Event, targets: Targets | None = None
+) -> None:
+    """Page until ``stop``. ``targets`` says who is next (default: the ordered list of the settings)."""
+    check(settings)
+    async with httpx.AsyncClient() as http, asyncio.TaskGroup() as group:
+        pager = Pager(pool, settings, clock, Calls(settings, http), targets or OrderedList(settings))
+        group.create_task(_repeat(pager.sync, settings, stop))
+        for _ in range(settings.workers):
+            group.create_task(_repeat(pager.look, settings, stop))
+
+
+class Pager:
+    """One process's pager. Any number may run on one database."""
+
+    def __init__(self, pool: Pool, settings: Settings, clock: Clock, calls: Calls, targets: Targets) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._clock = clock
+        self._calls = calls
+        self._targets = targets
+
+    async def sync(self) -> bool:
+        """Begin a paging for each new page request, end those whose request has ended."""
+        now = self._clock()
+        async with self._pool.connection() as conn, conn.transaction():
+            if self._settings.enabled:
+                await conn.execute(Q.begin_new, {"now": now})
+            else:
+                log.error("paging is switched off by a setting: nobody will be rung")
+            await conn.execute(Q.end_finished, {"now": now})
+        return False
+
+    async def look(self) -> bool:
+        """One look at the most urgent due paging; False when none is due."""
+        if not self._settings.enabled:
+            return False
+        async with self._pool.connection() as conn, conn.transaction():
+            claim = await store.claim_due(conn, self._settings.lease_s, self._clock())
+        if claim is None:
+            return False
+        try:
+            await self._handle(claim)
+        except Exception:
+            metrics.LOOK_FAILURES.inc()
+            log.exception("a look at page request %s failed; it is tried again", claim.paging.page_request_id)
+            await self._postpone(claim)
+        return True
+
+    async def _postpone(self, claim: Claim) -> None:
+        async with self._pool.connection() as conn:
+            await conn.execute(Q.postpone, claim.key | {"now": self._clock()})
+
+    async def _handle(self, claim: Claim) -> None:
+        if not claim.active:
+            await self._hang_up_rest(claim)
+            return
+        move = await self._decide(claim)
+        match move:
+            case Place():
+                await self._place(claim, move)
+            case Resolve():
+                await self._resolve(claim, move.page)
+            case Ask():
+                await self._ask(claim, move)
+            case Wait():
+                await self._release(claim, move.until, move.reason)
+            case Advance():
+                await self._advance(claim, move)
+
+    async def _decide(self, claim: Claim) -> Move:
+        paging, now = claim.paging, self._clock()
+        async with self._pool.connection() as conn:
+            pages = await store.pages_of(conn, paging.tenant_id, paging.page_request_id)
+            request = await store.request_of(conn, paging)
+            if request is None:
+                raise LookupError(f"page request {paging.page_request_id} does not exist")
+            step = await self._targets(conn, request, paging.position.step, paging.position.round, now)
+        return decide(paging, pages, step, self._settings, now)
+
+    async def _place(self, claim: Claim, move: Place) -> None:
+        page = _new_page(claim, move, self._clock())
+        async with self._pool.connection() as conn, conn.transaction():
+            if not await store.is_mine(conn, claim):
+                return
+            await store.insert_page(conn, page)
+            await store.tell(conn, page, page.created_at, "call", _call_text(page, move))
+        outcome = await self._calls.place(page, move.target.ring_s)
+        if outcome.news:
+            await self._record(claim, page, outcome.news)
+        else:
+            await self._in_question(claim, page, outcome.text)
+
+    async def _in_question(self, claim: Claim, page: Page, text: str) -> None:
+        """The answer was lost: the page stays ``claimed`` and is looked for in a moment."""
+        now = self._clock()
+        async with self._pool.connection() as conn, conn.transaction():
+            await store.tell(conn, page, now, "answer_lost", text)
+            await store.release(conn, claim, now + _DOUBT_PAUSE, "the provider's answer was lost", now)
+
+    async def _resolve(self, claim: Claim, page: Page) -> None:
+        try:
+            calls = await self._calls.find(page)
+            problem = "the provider does not list it"
+        except ProviderError as error:
+            calls, problem = [], f"the provider could not be asked ({error})"
+        async with self._pool.connection() as conn:
+            refs = await store.unknown_refs(conn, page.provider, [call.sid for call in calls])
+        news = None
+        if found := next((call for call in calls if call.sid in refs), None):
+            metrics.FOUND.labels(page.provider).inc()
+            news = from_status(found.status, found.answered_by, found.sid)
+        if news is None:
+            metrics.DOUBTS.labels(page.provider).inc()
+            news = News(State.IN_DOUBT, f"it is not known whether the call was placed: {problem}; rung again")
+        await self._record(claim, page, news)
+
+    async def _ask(self, claim: Claim, move: Ask) -> None:
+        page = move.page
+        news = await self._calls.ask(page)
+        if news is None or not _is_progress(page, news):
+            # A person on the line is left to listen; a phone that only rings is hung up before
+            # the next one rings.
+            if page.state is not State.ANSWERED:
+                await self._calls.hang_up(page)
+            news = News(move.otherwise, f"time is up: {move.reason}")
+        await self._record(claim, page, news)
+
+    async def _record(self, claim: Claim, page: Page, news: News) -> None:
+        """The news into the page; the next look at once, unless the claim has passed to another pager."""
+        now = self._clock()
+        async with self._pool.connection() as conn, conn.transaction():
+            locked = await store.lock_page(conn, page.tenant_id, page.page_id)
+            if locked:
+                await store.apply(conn, locked[0], news, now)
+            await store.release(conn, claim, now, "news", now)
+
+    async def _release(self, claim: Claim, until: datetime | None, reason: str) -> None:
+        async with self._pool.connection() as conn:
+            await store.release(conn, claim, until, reason, self._clock())
+
+    async def _advance(self, claim: Claim, move: Advance) -> None:
+        now = self._clock()
+        async with self._pool.connection() as conn, conn.transaction():
+            if not await store.is_mine(conn, claim):
+                return
+            await store.tell(conn, claim.paging, now, "loop" if move.looped else "next", move.reason)
+            await store.release(conn, claim, move.at, move.reason, now, move.position)
+        if move.looped:
+            metrics.LOOPS.inc()
+            log.critical("page request %s: %s", claim.paging.page_request_id, move.reason)
+
+    async def _hang_up_rest(self, claim: Claim) -> None:
+        """The need is over: end the calls that are queued or ringing, as well as we can."""
+        paging = claim.paging
+        async with self._pool.connection() as conn:
+            pages = await store.pages_of(conn, paging.tenant_id, paging.page_request_id)
+        for page in (page for page in pages if page.live):
+            await self._hang_up(page)
+        await self._release(claim, None, "finished")
+
+    async def _hang_up(self, page: Page) -> None:
+        problem = await self._calls.hang_up(page)
+        now = self._clock()
+        text = f"could not be hung up: {problem}" if problem else "hung up: no longer needed"
+        async with self._pool.connection() as conn, conn.transaction():
+            locked = await store.lock_page(conn, page.tenant_id, page.page_id)
+            if locked and locked[0].live:
+                marked = msgspec.structs.replace(locked[0], hung_up_at=now)
+                await store.apply(conn, marked, News(State.SUPERSEDED, text), now)
+
+
+def _new_page(claim: Claim, move: Place, now: datetime) -> Page:
+    paging, target = claim.paging, move.target
+    return Page(
+        tenant_id=paging.tenant_id,
+        page_id=uuid4(),
+        page_request_id=paging.page_request_id,
+        person_id=target.person_id,
+        person_name=target.name,
+        address=target.address,
+        transport=target.transport,
+        step=paging.position.step,
+        attempt=paging.position.attempt,
+        round=paging.position.round,
+        fence=paging.fence,
+        state=State.CLAIMED,
+        provider=move.provider,
+        provider_ref=None,
+        created_at=now,
+    )
+
+
+def _call_text(page: Page, move: Place) -> str:
+    where = f"step {page.step + 1}, call {page.attempt}, round {page.round}"
+    return f"calling {page.person_name} at {page.address} through {page.provider} ({where}): {move.reason}"
+
+
+def _is_progress(page: Page, news: News) -> bool:
+    return list(State).index(news.state) > list(State).index(page.state)
+
+
+async def _repeat(look: Looker, settings: Settings, stop: asyncio.Event) -> None:
+    """Call ``look`` until ``stop``: at once again after work, after a pause when idle or when it raised."""
+    while not stop.is_set():
+        busy = False
+        try:
+            busy = await look()
+        except Exception:
+            log.exception("the pager could not work (database?); it goes on trying")
+        if not busy:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), settings.poll_s)

@@ -1,0 +1,196 @@
+-- On-call's SQL. It writes paging, page, page_event and acknowledgement; of ticketing's tables it only reads.
+-- Lock order everywhere: the paging row, then its pages.
+
+-- name: begin_new
+-- A paging for every open page request that has none; told once in its timeline.
+WITH fresh AS (
+    INSERT INTO paging (tenant_id, page_request_id, ticket_id, priority, state, created_at, next_look_at, look_reason)
+    SELECT r.tenant_id, r.page_request_id, r.ticket_id, t.priority, 'active', %(now)s, %(now)s, 'new'
+    FROM page_request r
+    JOIN ticket t ON t.tenant_id = r.tenant_id AND t.ticket_id = r.ticket_id
+    WHERE r.ended_at IS NULL AND r.audience = 'technician'
+      AND NOT EXISTS (SELECT FROM paging p
+                      WHERE p.tenant_id = r.tenant_id AND p.page_request_id = r.page_request_id)
+    ON CONFLICT (tenant_id, page_request_id) DO NOTHING
+    RETURNING tenant_id, page_request_id, ticket_id
+)
+INSERT INTO page_event (tenant_id, page_request_id, at, kind, text, detail)
+SELECT f.tenant_id, f.page_request_id, %(now)s, 'decision', 'paging begins: ' || r.reason,
+       jsonb_build_object('policy', r.policy, 'requested_at', r.requested_at)
+FROM fresh f JOIN page_request r USING (tenant_id, page_request_id)
+
+-- name: end_finished
+-- Ends every active paging whose page request ticketing has ended (recovered, taken in charge, closed).
+WITH done AS (
+    UPDATE paging p
+    SET state = 'ended', end_reason = coalesce(r.end_reason, 'ended'), woken = true,
+        next_look_at = %(now)s, look_reason = 'hang up what still rings'
+    FROM page_request r
+    WHERE p.state = 'active' AND r.tenant_id = p.tenant_id AND r.page_request_id = p.page_request_id
+      AND r.ended_at IS NOT NULL
+    RETURNING p.tenant_id, p.page_request_id, p.end_reason
+)
+INSERT INTO page_event (tenant_id, page_request_id, at, kind, text)
+SELECT tenant_id, page_request_id, %(now)s, 'ended', 'paging ends: ' || end_reason FROM done
+
+-- name: claim_due
+-- Takes the worst and newest paging whose look is due, under a lease in database time and a new fence.
+UPDATE paging SET lease_until = now() + make_interval(secs => %(lease_s)s), fence = fence + 1, woken = false
+WHERE (tenant_id, page_request_id) = (
+    SELECT tenant_id, page_request_id FROM paging
+    WHERE next_look_at <= %(now)s AND (lease_until IS NULL OR lease_until <= now())
+    ORDER BY priority, created_at DESC
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED)
+RETURNING tenant_id, page_request_id, ticket_id, priority, step, attempt, round, fence, created_at, state
+
+-- name: still_mine
+-- Locks the paging if the claim still stands; no row: somebody else has claimed it since.
+SELECT state FROM paging
+WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s AND fence = %(fence)s
+FOR UPDATE
+
+-- name: release
+-- Gives the claim back with the next look and the position; news since the claim makes the look due at once.
+UPDATE paging
+SET lease_until = NULL, failures = 0, step = %(step)s, attempt = %(attempt)s, round = %(round)s,
+    next_look_at = CASE WHEN woken THEN %(now)s ELSE %(next_look_at)s::timestamptz END,
+    look_reason = CASE WHEN woken THEN 'news' ELSE %(reason)s END
+WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s AND fence = %(fence)s
+
+-- name: postpone
+-- A look that raised: tried again soon, less and less often, never given up.
+UPDATE paging
+SET lease_until = NULL, failures = failures + 1, look_reason = 'the last look failed: tried again',
+    next_look_at = %(now)s + make_interval(secs => least(60, power(2, least(failures, 6))))
+WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s AND fence = %(fence)s
+
+-- name: wake
+-- News of a page: the paging is looked at now.
+UPDATE paging SET woken = true, next_look_at = least(coalesce(next_look_at, %(now)s), %(now)s), look_reason = 'news'
+WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s
+
+-- name: acknowledge_paging
+-- Somebody answered: no further calls, and what still rings is hung up.
+UPDATE paging
+SET state = 'acknowledged', end_reason = %(reason)s, woken = true, next_look_at = %(now)s,
+    look_reason = 'hang up what still rings'
+WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s AND state = 'active'
+
+-- name: insert_acknowledgement
+-- The person's answer, once per page whatever is repeated.
+INSERT INTO acknowledgement (tenant_id, page_request_id, ticket_id, page_id, person_id, at, channel, proof)
+VALUES (%(tenant_id)s, %(page_request_id)s, %(ticket_id)s, %(page_id)s, %(person_id)s, %(at)s, %(channel)s, %(proof)s)
+ON CONFLICT DO NOTHING
+RETURNING acknowledgement_id
+
+-- name: lock_paging
+-- Locks one paging: the first lock of everything that changes its pages.
+SELECT ticket_id, state, coalesce(end_reason, '') FROM paging
+WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s
+FOR UPDATE
+
+-- name: insert_page
+-- A page, written before the provider is asked.
+INSERT INTO page (tenant_id, page_id, page_request_id, person_id, person_name, address, transport,
+                  step, attempt, round, fence, state, provider, created_at)
+VALUES (%(tenant_id)s, %(page_id)s, %(page_request_id)s, %(person_id)s, %(person_name)s, %(address)s, %(transport)s,
+        %(step)s, %(attempt)s, %(round)s, %(fence)s, %(state)s, %(provider)s, %(created_at)s)
+
+-- name: update_page
+-- The page after news; its row is locked by the caller.
+UPDATE page
+SET state = %(state)s, provider_ref = %(provider_ref)s, placed_at = %(placed_at)s, ringing_at = %(ringing_at)s,
+    answered_at = %(answered_at)s, ended_at = %(ended_at)s, hung_up_at = %(hung_up_at)s
+WHERE tenant_id = %(tenant_id)s AND page_id = %(page_id)s
+
+-- name: page_request_of
+-- Which page request a page belongs to (it never changes, so it needs no lock).
+SELECT page_request_id FROM page WHERE tenant_id = %(tenant_id)s AND page_id = %(page_id)s
+
+-- name: lock_page
+-- One page, locked, after its paging.
+SELECT tenant_id, page_id, page_request_id, person_id, person_name, address, transport, step, attempt, round,
+       fence, state, provider, provider_ref, created_at, placed_at, ringing_at, answered_at, ended_at, hung_up_at
+FROM page WHERE tenant_id = %(tenant_id)s AND page_id = %(page_id)s
+FOR UPDATE
+
+-- name: pages_of
+-- All pages of one page request, oldest first.
+SELECT tenant_id, page_id, page_request_id, person_id, person_name, address, transport, step, attempt, round,
+       fence, state, provider, provider_ref, created_at, placed_at, ringing_at, answered_at, ended_at, hung_up_at
+FROM page WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s
+ORDER BY created_at, page_id
+
+-- name: known_refs
+-- Which of the provider's calls are already known to be other pages.
+SELECT provider_ref FROM page WHERE provider = %(provider)s AND provider_ref = ANY(%(refs)s)
+
+-- name: tell
+-- A line of the timeline.
+INSERT INTO page_event (tenant_id, page_request_id, page_id, at, kind, text, detail)
+VALUES (%(tenant_id)s, %(page_request_id)s, %(page_id)s, %(at)s, %(kind)s, %(text)s, %(detail)s)
+
+-- name: tell_once
+-- A line of the timeline that a repeated callback does not repeat.
+INSERT INTO page_event (tenant_id, page_request_id, page_id, at, kind, text, detail)
+SELECT %(tenant_id)s, %(page_request_id)s, %(page_id)s, %(at)s, %(kind)s, %(text)s, %(detail)s
+WHERE NOT EXISTS (SELECT FROM page_event
+                  WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s
+                    AND page_id = %(page_id)s::uuid AND kind = %(kind)s AND text = %(text)s)
+
+-- name: request
+-- What is asked for: read from ticketing's page request.
+SELECT tenant_id, page_request_id, ticket_id, audience, policy, requested_at, reason
+FROM page_request WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s
+
+-- name: briefing
+-- What a page tells of its ticket: read from ticketing's, the collector's and alerting's tables.
+SELECT c.name, d.name, coalesce(h.name, ''), t.title, t.priority, t.number, coalesce(a.since, t.opened_at)
+FROM ticket t
+JOIN tenant c ON c.tenant_id = t.tenant_id
+JOIN deployment d ON d.tenant_id = t.tenant_id AND d.deployment_id = t.deployment_id
+LEFT JOIN host h ON h.tenant_id = t.tenant_id AND h.host_id = t.host_id
+LEFT JOIN alert a ON a.tenant_id = t.tenant_id AND a.alert_id = t.alert_id
+WHERE t.tenant_id = %(tenant_id)s AND t.ticket_id = %(ticket_id)s
+
+-- name: persons
+-- Active persons with a phone: those named, in that order; none named: all, by id.
+SELECT person_id, name, phone FROM person
+WHERE active AND phone IS NOT NULL AND (%(keys)s::text[] = '{}' OR key = ANY(%(keys)s::text[]))
+ORDER BY array_position(%(keys)s::text[], key), person_id
+
+-- name: person_by_key
+-- One active person.
+SELECT person_id, name FROM person WHERE key = %(key)s AND active
+
+-- name: list_pagings
+-- Pagings with their tickets, newest first; one tenant's or all.
+SELECT p.tenant_id, p.page_request_id, c.key, t.number, t.title, p.priority, p.state, p.step, p.attempt, p.round,
+       p.created_at, p.next_look_at, p.look_reason, p.end_reason
+FROM paging p
+JOIN ticket t ON t.tenant_id = p.tenant_id AND t.ticket_id = p.ticket_id
+JOIN tenant c ON c.tenant_id = p.tenant_id
+WHERE (%(tenant_id)s::int IS NULL OR p.tenant_id = %(tenant_id)s)
+  AND (%(page_request_id)s::bigint IS NULL OR p.page_request_id = %(page_request_id)s)
+  AND (%(state)s::text IS NULL OR p.state = %(state)s)
+  AND (%(before)s::bigint IS NULL OR p.page_request_id < %(before)s)
+ORDER BY p.page_request_id DESC
+LIMIT %(limit)s
+
+-- name: timeline
+-- Everything that happened for one page request, in order.
+SELECT event_no, page_id, at, kind, text, detail FROM page_event
+WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s
+ORDER BY event_no
+
+-- name: acknowledgements
+-- Who answered, when and how.
+SELECT a.acknowledgement_id, a.page_id, coalesce(n.name, ''), a.at, a.channel, a.proof
+FROM acknowledgement a LEFT JOIN person n USING (person_id)
+WHERE a.tenant_id = %(tenant_id)s AND a.page_request_id = %(page_request_id)s
+ORDER BY a.acknowledgement_id
+
+-- name: ticket_of
+-- The ticket a page request is for.
+SELECT ticket_id FROM paging WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s

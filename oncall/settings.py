@@ -1,0 +1,114 @@
+"""Settings of the on-call room. Every default is here."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from oncall.errors import SettingsFault
+
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+def is_e164(number: str) -> bool:
+    """Whether ``number`` is ``+``, a country code and a subscriber number: 7 to 15 digits in all."""
+    return _E164.fullmatch(number) is not None
+
+
+class VoiceProvider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One Twilio-compatible account."""
+
+    name: str
+    """Ours: stands in callback URLs and timelines ([a-z0-9-])."""
+    base_url: str
+    """Without a trailing slash, e.g. ``https://api.twilio.com``."""
+    account_sid: str
+    """``AC`` and 32 hex digits."""
+    auth_token: str
+    """Secret: signs callbacks, authenticates our requests."""
+    from_number: str
+    """E.164: a number of this account; the callee sees it."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How pages are placed. Times in seconds."""
+
+    public_url: str = "http://127.0.0.1:8080"
+    """Where providers reach our callback routes; part of every signature. No trailing slash."""
+    providers: tuple[VoiceProvider, ...] = ()
+    """In the order in which they are tried."""
+    persons: tuple[str, ...] = ()
+    """Keys of the persons to ring, in order, when no paging policy names them; empty: every active
+    person with a phone, in the order of their ids."""
+    enabled: bool = True
+    """False: nothing is rung (a restored database starts so) - and that is said loudly."""
+    ring_s: Annotated[int, msgspec.Meta(ge=5, le=600)] = 30
+    """How long a phone rings before the provider gives up (its ``Timeout``)."""
+    calls_per_step: Annotated[int, msgspec.Meta(ge=1)] = 2
+    """How often one step's person is called before the next."""
+    again_after_s: Seconds = 5.0
+    """Pause before the same person is called again."""
+    loop_pause_s: Seconds = 20.0
+    """Pause before everybody is tried again."""
+    nobody_pause_s: Seconds = 30.0
+    """Pause before we look again for somebody, when nobody at all is to be rung."""
+    ring_grace_s: Seconds = 10.0
+    """How much longer than ``ring_s`` we wait for the provider's word before we ask it."""
+    never_rang_s: Seconds = 20.0
+    """A call that does not ring within this is asked after, then taken as failed."""
+    talk_s: Seconds = 90.0
+    """How long a person who picked up may listen before the next is rung."""
+    voicemail_grace_s: Seconds = 5.0
+    """A machine's verdict may be wrong: this long the call may still bring a key."""
+    failed_pause_s: Seconds = 5.0
+    """Pause after every provider has failed for one attempt."""
+    lease_s: Seconds = 60.0
+    """How long a claim holds; longer than all provider requests of one look together."""
+    provider_timeout_s: Seconds = 10.0
+    """Longest wait for one provider request."""
+    menu_repeats: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
+    """How often the menu is read to a person who presses nothing."""
+    poll_s: Seconds = 0.5
+    """How often an idle pager looks for work."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
+    """Pagings worked on at the same time by one process."""
+
+    def provider(self, name: str) -> VoiceProvider | None:
+        """The provider of that name, if it is (still) configured."""
+        return next((p for p in self.providers if p.name == name), None)
+
+
+def check(settings: Settings) -> None:
+    """Raise SettingsFault naming every fault at once."""
+    faults = list(_faults(settings))
+    if faults:
+        raise SettingsFault("oncall settings: " + "; ".join(faults))
+
+
+def _faults(s: Settings) -> list[str]:
+    faults = []
+    if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*[^/?#\s])?", s.public_url):
+        faults.append("public_url: an http(s) URL without a trailing slash is needed")
+    names = [p.name for p in s.providers]
+    if len(set(names)) != len(names):
+        faults.append("providers: names must differ")
+    for i, p in enumerate(s.providers):
+        faults += [f"providers[{i}].{fault}" for fault in _provider_faults(p)]
+    if s.lease_s < 3 * s.provider_timeout_s:
+        faults.append("lease_s: at least three times provider_timeout_s, or a slow answer loses its claim")
+    return faults
+
+
+def _provider_faults(p: VoiceProvider) -> list[str]:
+    rules = (
+        (re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", p.name), "name: [a-z0-9-], at most 32"),
+        (re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*[^/?#\s])?", p.base_url), "base_url: an http(s) URL"),
+        (re.fullmatch(r"AC[0-9a-fA-F]{32}", p.account_sid), "account_sid: AC and 32 hex digits"),
+        (p.auth_token, "auth_token: must not be empty, it signs callbacks"),
+        (is_e164(p.from_number), "from_number: E.164, as in +390584943232"),
+    )
+    return [message for ok, message in rules if not ok]

@@ -1,0 +1,447 @@
+"""Calls and their lives: queued, dialled, ringing, picked up, spoken to, ended.
+
+Each call is one task. What a callee does (answer, press a key, hang up) reaches it through its inbox; what
+happens leaves as signed callbacks, one after the other, and as lines in plain words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import msgspec
+
+from oncall.simulator.contract import FINAL, Order, rfc2822
+from oncall.simulator.instructions import (
+    BadInstructions,
+    Gather,
+    Hangup,
+    Pause,
+    Redirect,
+    Say,
+    Step,
+    parse,
+)
+from oncall.simulator.journal import Journal
+from oncall.simulator.script import Behaviour, DueFault, FaultKind, Phone, Script
+from oncall.voice.signature import HEADER, sign
+from wire.clock import Clock
+
+_MAX_DOCUMENTS = 30
+_CALLBACK_TIMEOUT_S = 15.0
+
+
+class Account(msgspec.Struct, frozen=True):
+    """The one customer of this phone company."""
+
+    sid: str
+    token: str
+    numbers: frozenset[str]
+    """Numbers it may call from."""
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How fast time passes on the line."""
+
+    factor: float = 1.0
+    """Multiplies every pause; 0.05 in tests."""
+    per_character_s: float = 0.02
+    """Speaking."""
+
+
+class HungUp(Exception):
+    """The line is gone."""
+
+
+class Call:
+    """One call. Only its own task and the exchange change it."""
+
+    def __init__(self, sid: str, order: Order, faults: list[DueFault], now: datetime) -> None:
+        self.sid = sid
+        self.order = order
+        self.faults = {fault.kind: fault for fault in faults}
+        self.status = "queued"
+        self.answered_by = ""
+        self.created_at = now
+        self.started_at: datetime | None = None
+        self.ended_at: datetime | None = None
+        self.picked_up: float | None = None
+        self.sequence = 0
+        self.lines: list[str] = []
+        self.listening = False
+        self.inbox: asyncio.Queue[str] = asyncio.Queue()
+        self.held: list[Coroutine[Any, Any, None]] = []
+
+    @property
+    def over(self) -> bool:
+        return self.status in FINAL
+
+    def public(self, account: Account) -> dict[str, Any]:
+        """The call resource, as the documented API shows it."""
+        uri = f"/2010-04-01/Accounts/{account.sid}/Calls/{self.sid}.json"
+        started, ended = self.started_at, self.ended_at
+        duration = str(int((ended - started).total_seconds())) if started and ended else None
+        return {
+            "sid": self.sid,
+            "account_sid": account.sid,
+            "api_version": "2010-04-01",
+            "to": self.order.to,
+            "to_formatted": self.order.to,
+            "from": self.order.from_,
+            "from_formatted": self.order.from_,
+            "status": self.status,
+            "direction": "outbound-api",
+            "answered_by": self.answered_by or None,
+            "date_created": rfc2822(self.created_at),
+            "date_updated": rfc2822(ended or started or self.created_at),
+            "start_time": rfc2822(started),
+            "end_time": rfc2822(ended),
+            "duration": duration,
+            "price": None,
+            "price_unit": "USD",
+            "parent_call_sid": None,
+            "phone_number_sid": None,
+            "forwarded_from": None,
+            "caller_name": None,
+            "group_sid": None,
+            "queue_time": "0",
+            "trunk_sid": None,
+            "uri": uri,
+            "subresource_uris": {},
+        }
+
+
+class Exchange:
+    """All calls of the account."""
+
+    def __init__(
+        self,
+        account: Account,
+        script: Script,
+        http: httpx.AsyncClient,
+        journal: Journal,
+        clock: Clock,
+        say: Callable[[str], None],
+        pace: Pace,
+    ) -> None:
+        self.account = account
+        self.script = script
+        self.calls: dict[str, Call] = {}
+        self._http = http
+        self._journal = journal
+        self._clock = clock
+        self._say = say
+        self._pace = pace
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # From the provider's API ---------------------------------------------------------------------------
+
+    def place(self, order: Order, faults: list[DueFault]) -> Call:
+        """Take a call; it is in the journal before anybody hears of it."""
+        call = Call(f"CA{secrets.token_hex(16)}", order, faults, self._clock())
+        names = [fault.kind.value for fault in faults]
+        self._journal.write("placed", {"sid": call.sid, "to": order.to, "url": order.url, "faults": names})
+        self.calls[call.sid] = call
+        self.spawn(self._live(call))
+        return call
+
+    def end(self, call: Call, status: str) -> None:
+        """The account ends a call: cancelled if nobody picked up, else completed."""
+        call.inbox.put_nowait("cancel" if call.picked_up is None else "end")
+        self._journal.write("ended-by-account", {"sid": call.sid, "status": status})
+
+    def do(self, call: Call, what: str) -> None:
+        """The callee does something: ``answer``, ``decline``, ``voicemail``, ``hangup``, ``press:4``."""
+        call.inbox.put_nowait(what)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Cut every line."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for call in self.calls.values():
+            for work in call.held:
+                work.close()
+
+    # A call's life -------------------------------------------------------------------------------------
+
+    async def _live(self, call: Call) -> None:
+        phone = self.script.phone(call.order.to)
+        who = phone.name or phone.number
+        try:
+            if FaultKind.NEVER_RINGS in call.faults:
+                self._say(f"a call to {who} was accepted and stays in the queue (by script)")
+                await self._expect(call, None)
+            await self._dial(call, phone)
+            await self._converse(call, phone)
+        except HungUp:
+            pass
+        except BadInstructions as error:
+            self._say(f"an application error has occurred: {error}")
+            call.lines.append("We are sorry, an application error has occurred. Goodbye.")
+            self._journal.write("bad-instructions", {"sid": call.sid, "error": str(error)})
+        finally:
+            await self._finish(call, who)
+
+    async def _dial(self, call: Call, phone: Phone) -> None:
+        await self._pause(0.2)
+        call.started_at = self._clock()
+        await self._progress(call, "initiated", "initiated")
+        await self._pause(0.3)
+        if phone.behaviour is Behaviour.WRONG_NUMBER:
+            self._end(call, "failed")
+        if phone.behaviour is Behaviour.BUSY:
+            self._end(call, "busy")
+        call.status = "ringing"
+        self._say(f"ringing {phone.name or 'a phone'} at {phone.number}")
+        await self._progress(call, "ringing", "ringing")
+        await self._pick_up(call, phone)
+
+    async def _pick_up(self, call: Call, phone: Phone) -> None:
+        answer = await self._answer(call, phone)
+        if answer == "cancel":
+            self._end(call, "canceled")
+        if answer == "decline":
+            self._end(call, "busy")
+        if answer not in ("answer", "voicemail"):
+            self._end(call, "no-answer")
+        call.status, call.picked_up = "in-progress", time.monotonic()
+        await self._progress(call, "answered", "in-progress")
+        if call.order.detects_machines:
+            await self._pause(0.5)
+            call.answered_by = "machine_start" if answer == "voicemail" else "human"
+        self._say(
+            f"{phone.name or phone.number}: {'a machine' if answer == 'voicemail' else 'a person'} picked up"
+        )
+
+    async def _answer(self, call: Call, phone: Phone) -> str:
+        """How the ringing ends; '' = it rang out."""
+        by_itself = {
+            Behaviour.AUTO: "answer",
+            Behaviour.SILENT: "answer",
+            Behaviour.VOICEMAIL: "voicemail",
+        }.get(phone.behaviour)
+        limit = float(call.order.timeout_s)
+        wait_s = min(limit, phone.after_s) if by_itself else limit
+        deadline = time.monotonic() + wait_s * self._pace.factor
+        while (left := deadline - time.monotonic()) > 0:
+            did = await self._next(call, left)
+            ends = ("answer", "decline", "voicemail", "cancel")
+            if did in ends and (phone.behaviour is not Behaviour.NO_ANSWER or did == "cancel"):
+                return did
+        return by_itself or ""
+
+    async def _converse(self, call: Call, phone: Phone) -> None:
+        url, method, extra = call.order.url, call.order.method, dict[str, str]()
+        for _ in range(_MAX_DOCUMENTS):
+            document = await self._instructions(call, url, method, extra)
+            following = await self._perform(call, phone, parse(document, url))
+            if following is None:
+                return
+            url, method, extra = following
+        raise BadInstructions(f"more than {_MAX_DOCUMENTS} documents in one call")
+
+    async def _perform(
+        self, call: Call, phone: Phone, steps: list[Step]
+    ) -> tuple[str, str, dict[str, str]] | None:
+        for step in steps:
+            match step:
+                case Say() | Pause():
+                    await self._speak(call, step)
+                case Hangup():
+                    return None
+                case Redirect():
+                    return step.url, step.method, {}
+                case Gather():
+                    if digits := await self._gather(call, phone, step):
+                        return step.action, step.method, {"Digits": digits, "msg": "Gather End"}
+        return None
+
+    async def _gather(self, call: Call, phone: Phone, step: Gather) -> str:
+        """Speak and listen: a key cuts the speech short."""
+        call.listening = True
+        try:
+            if phone.behaviour is Behaviour.AUTO and call.answered_by != "machine_start":
+                self.spawn(self._press_later(call, phone))
+            for prompt in step.prompts:
+                if digits := await self._speak(call, prompt, interruptible=True):
+                    return digits
+            return await self._keys(call, step.timeout_s * self._pace.factor)
+        finally:
+            call.listening = False
+
+    async def _press_later(self, call: Call, phone: Phone) -> None:
+        await self._pause(1.0)
+        if call.listening and not call.over:
+            self._say(f"{phone.name or phone.number} presses {phone.key}")
+            call.inbox.put_nowait(f"press:{phone.key}")
+
+    async def _speak(self, call: Call, step: Say | Pause, interruptible: bool = False) -> str:
+        if isinstance(step, Pause):
+            seconds = step.seconds
+        else:
+            call.lines.append(step.text)
+            self._say(f"  \N{SPEECH BALLOON} {step.text}")
+            seconds = len(step.text) * self._pace.per_character_s
+        digits = await self._keys(call, seconds * self._pace.factor)
+        return digits if interruptible else ""
+
+    async def _keys(self, call: Call, seconds: float) -> str:
+        """The first keys within so many seconds; '' if none came."""
+        deadline = time.monotonic() + seconds
+        while True:
+            did = await self._next(call, max(0.0, deadline - time.monotonic()))
+            if did.startswith("press:"):
+                self._journal.write("pressed", {"sid": call.sid, "digits": did[6:]})
+                return did[6:]
+            if did in ("hangup", "decline", "end", "cancel"):
+                raise HungUp
+            if time.monotonic() >= deadline:
+                return ""
+
+    async def _next(self, call: Call, seconds: float) -> str:
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(call.inbox.get(), seconds)
+        return ""
+
+    async def _expect(self, call: Call, seconds: float | None) -> None:
+        """Nothing happens on this line but being cancelled."""
+        while await asyncio.wait_for(call.inbox.get(), seconds) not in ("cancel", "end"):
+            pass
+        self._end(call, "canceled")
+
+    def _end(self, call: Call, status: str) -> None:
+        call.status = status
+        raise HungUp
+
+    async def _finish(self, call: Call, who: str) -> None:
+        call.ended_at = self._clock()
+        if not call.over:
+            call.status = "completed"
+        self._journal.write("ended", {"sid": call.sid, "status": call.status})
+        self._say(f"the call to {who} is over: {call.status}")
+        await self._progress(call, "completed", call.status)
+        for late in reversed(call.held):
+            await late
+        call.held.clear()
+
+    # Speaking to the account ---------------------------------------------------------------------------
+
+    async def _instructions(self, call: Call, url: str, method: str, extra: dict[str, str]) -> bytes:
+        fields = self._fields(call, call.status) | extra
+        if call.answered_by:
+            fields["AnsweredBy"] = call.answered_by
+        if FaultKind.DUPLICATE in call.faults:
+            await self._request(call, url, method, fields)
+        if FaultKind.FORGED in call.faults:
+            await self._forge(call, url)
+        response = await self._request(call, url, method, fields)
+        if response is None or not response.is_success:
+            raise BadInstructions(f"{url} answered {response.status_code if response else 'nothing'}")
+        return response.content
+
+    async def _progress(self, call: Call, event: str, status: str) -> None:
+        """One status callback, if it was asked for."""
+        self._journal.write("status", {"sid": call.sid, "status": status})
+        if not call.order.status_callback or event not in call.order.events or FaultKind.LOST in call.faults:
+            return
+        fields = self._fields(call, status) | {
+            "SequenceNumber": str(call.sequence),
+            "Timestamp": format_datetime(self._clock()),
+            "CallbackSource": "call-progress-events",
+        }
+        call.sequence += 1
+        if status in FINAL and call.picked_up is not None:
+            fields["CallDuration"] = str(int(time.monotonic() - call.picked_up))
+        if call.answered_by:
+            fields["AnsweredBy"] = call.answered_by
+        await self._deliver(call, fields)
+
+    async def _deliver(self, call: Call, fields: dict[str, str]) -> None:
+        send = self._callback(call, fields)
+        if FaultKind.DISORDER in call.faults:
+            call.held.append(send)
+        elif late := call.faults.get(FaultKind.LATE):
+            self.spawn(self._later(send, late.s))
+        else:
+            await send
+
+    async def _callback(self, call: Call, fields: dict[str, str]) -> None:
+        url = call.order.status_callback
+        await self._request(call, url, "POST", fields)
+        if FaultKind.DUPLICATE in call.faults:
+            await self._request(call, url, "POST", fields)
+        if FaultKind.FORGED in call.faults:
+            await self._forge(call, url.replace("/status", "/gather"))
+
+    async def _later(self, send: Coroutine[Any, Any, None], seconds: float) -> None:
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            send.close()
+            raise
+        await send
+
+    async def _forge(self, call: Call, url: str) -> None:
+        """Somebody else pretends that key 4 was pressed."""
+        fields = self._fields(call, "in-progress") | {"Digits": "4"}
+        await self._request(call, url, "POST", fields, token="not-the-token")  # noqa: S106 - that is the point
+
+    def _fields(self, call: Call, status: str) -> dict[str, str]:
+        number, own = call.order.to, call.order.from_
+        return {
+            "CallSid": call.sid,
+            "AccountSid": self.account.sid,
+            "From": own,
+            "To": number,
+            "Caller": own,
+            "Called": number,
+            "CallStatus": status,
+            "ApiVersion": "2010-04-01",
+            "Direction": "outbound-api",
+        }
+
+    async def _request(
+        self, call: Call, url: str, method: str, fields: dict[str, str], token: str | None = None
+    ) -> httpx.Response | None:
+        pairs = list(fields.items())
+        get = method == "GET"
+        if get:
+            url, pairs = f"{url}{'&' if '?' in url else '?'}{urlencode(pairs)}", []
+        headers = {
+            HEADER: sign(token or self.account.token, url, pairs),
+            "Content-Type": "application/x-www-form-urlencoded; charset=UTF-8",
+            "User-Agent": "TwilioProxy/1.1",
+            "I-Twilio-Idempotency-Token": secrets.token_hex(16),
+        }
+        try:
+            response = await self._http.request(
+                method,
+                url,
+                content=None if get else urlencode(pairs),
+                headers=headers,
+                timeout=_CALLBACK_TIMEOUT_S,
+            )
+        except httpx.HTTPError as error:
+            self._journal.write("callback", {"sid": call.sid, "url": url, "error": type(error).__name__})
+            self._say(f"our callback could not be delivered ({type(error).__name__})")
+            return None
+        facts = {"sid": call.sid, "url": url, "fields": fields, "forged": token is not None}
+        self._journal.write("callback", facts | {"answered": response.status_code})
+        return response
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds * self._pace.factor)

@@ -1,0 +1,1 @@
+"""Voice calls through a Twilio-compatible HTTP API: client, instructions (TwiML), signature."""

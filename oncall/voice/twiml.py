@@ -1,0 +1,114 @@
+"""What the callee hears, and the TwiML documents that say it. Pure.
+
+The menu: 4 acknowledge, 5 next person, 1 repeat. Every document is built with an XML writer, so a customer
+called ``R&D <Ltd>`` breaks nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from xml.etree import ElementTree as ET
+
+import msgspec
+
+
+class Briefing(msgspec.Struct, frozen=True):
+    """What a page tells of its ticket."""
+
+    customer: str
+    deployment: str
+    host: str
+    """'' when the whole deployment is meant."""
+    title: str
+    priority: int
+    number: str
+    """UCX-2026-000123."""
+    since: datetime
+
+
+def spoken_number(number: str) -> str:
+    """A ticket number read character by character: ``UCX-2026-000123`` -> ``U C X, 2 0 2 6, 0 0 0 1 2 3``."""
+    return ", ".join(" ".join(part) for part in number.split("-") if part)
+
+
+def spoken_since(since: datetime, now: datetime) -> str:
+    """``since 14:32 UTC, 12 minutes ago``."""
+    minutes = max(0, int((now - since).total_seconds()) // 60)
+    hours, rest = divmod(minutes, 60)
+    ago = (
+        _count(rest, "minute")
+        if not hours
+        else _count(hours, "hour") + (f" {_count(rest, 'minute')}" if rest else "")
+    )
+    day = "" if since.date() == now.date() else since.strftime("%d %B, ")
+    return f"since {day}{since:%H:%M} UTC, {ago} ago"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def message(person: str, briefings: Sequence[Briefing], now: datetime) -> str:
+    """The spoken message for a technician, in English."""
+    head = f"Hello {person}. This is U C X on-call."
+    if len(briefings) == 1:
+        return f"{head} {_one(briefings[0], now)}"
+    items = " ".join(f"Ticket {i} of {len(briefings)}. {_one(b, now)}" for i, b in enumerate(briefings, 1))
+    return f"{head} {len(briefings)} critical tickets. {items}"
+
+
+def _one(b: Briefing, now: datetime) -> str:
+    where = f" on {b.host}" if b.host else ""
+    title = b.title.rstrip(". ")
+    return (
+        f"Priority {b.priority} for {b.customer}: {title}{where}, {spoken_since(b.since, now)}. "
+        f"Ticket {spoken_number(b.number)}."
+    )
+
+
+MENU = "Press 4 to take it in charge, 5 for the next person, 1 to repeat."
+WRONG_KEY = "That key means nothing here."
+
+
+def menu(text: str, gather_url: str, again_url: str | None) -> str:
+    """Read the text and the menu and wait for one key; nothing pressed: ``again_url``, or good-bye."""
+    response = ET.Element("Response")
+    gather = ET.SubElement(
+        response,
+        "Gather",
+        {"input": "dtmf", "numDigits": "1", "timeout": "8", "action": gather_url, "method": "POST"},
+    )
+    _say(gather, text)
+    ET.SubElement(gather, "Pause", {"length": "1"})
+    _say(gather, MENU)
+    if again_url:
+        ET.SubElement(response, "Redirect", {"method": "POST"}).text = again_url
+    else:
+        _say(response, "No key was pressed. The next person will be called.")
+        ET.SubElement(response, "Hangup")
+    return _document(response)
+
+
+def goodbye(text: str) -> str:
+    """Say one thing and hang up."""
+    response = ET.Element("Response")
+    _say(response, text)
+    ET.SubElement(response, "Hangup")
+    return _document(response)
+
+
+def _say(parent: ET.Element, text: str) -> None:
+    ET.SubElement(parent, "Say", {"language": "en-GB"}).text = _legal(text)
+
+
+def _legal(text: str) -> str:
+    """Without the characters that XML 1.0 cannot hold at all."""
+    return "".join(
+        c if c in "\t\n\r" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c >= "\U00010000" else " "
+        for c in text
+    )
+
+
+def _document(root: ET.Element) -> str:
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode")
