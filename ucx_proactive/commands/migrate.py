@@ -1,4 +1,4 @@
-"""``ucx-proactive migrate``: bring a database's tables up to date. Flags only; the work is storage/migrate.py's."""
+"""``ucx-proactive migrate``: bring a database's tables up to date. Flags only; storage/migrate.py works."""
 
 from __future__ import annotations
 
