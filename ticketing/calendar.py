@@ -318,7 +318,8 @@ def calendar(spec: Spec) -> WorkingCalendar:
 
 def calendar_for(release: Release, terms: Terms, priority: Priority) -> WorkingCalendar:
     """The calendar in which the SLA clock of this priority runs under these terms."""
-    always = release.around_the_clock(terms.plan, priority) and not terms.asia_pacific
+    reaches = release.on_call.asia_pacific or not terms.asia_pacific
+    always = release.around_the_clock(terms.plan, priority) and reaches
     return calendar(spec_for(release, terms, "always" if always else release.plans[terms.plan].hours))
 
 
