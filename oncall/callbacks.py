@@ -20,6 +20,7 @@ from oncall.targets import Conn
 from oncall.voice import twiml
 from oncall.voice.signature import Fields, is_signed
 from storage.pool import Pool
+from ticketing import published
 from wire.problem import Forbidden, NotFound
 
 log = logging.getLogger(__name__)
@@ -87,8 +88,8 @@ class Callbacks:
         return twiml.goodbye(_farewell(page, news, paging_state, end_reason))
 
     async def _message(self, conn: Conn, page: Page, now: datetime) -> str:
-        paging = await store.ticket_of(conn, page)
-        briefing = await store.briefing_of(conn, page.tenant_id, paging) if paging is not None else None
+        ticket_id = await store.ticket_of(conn, page)
+        briefing = await published.briefing(conn, page.tenant_id, ticket_id) if ticket_id else None
         briefings = [briefing] if briefing else []
         return twiml.message(page.person_name, briefings, now)
 

@@ -24,7 +24,7 @@ from uuid import uuid4
 import httpx
 import msgspec
 
-from oncall import metrics, store
+from oncall import metrics, requests, store
 from oncall.calls import Calls
 from oncall.errors import ProviderError
 from oncall.page import News, Page, State, from_status
@@ -32,7 +32,7 @@ from oncall.paging import Advance, Ask, Move, Place, Resolve, Wait, decide
 from oncall.settings import Settings, check
 from oncall.sql import Q
 from oncall.store import Claim
-from oncall.targets import OrderedList, Targets
+from oncall.targets import Targets, configured
 from storage.pool import Pool
 from wire.clock import Clock
 
@@ -47,10 +47,10 @@ _DOUBT_PAUSE = timedelta(seconds=2)
 async def run(
     pool: Pool, settings: Settings, clock: Clock, stop: asyncio.Event, targets: Targets | None = None
 ) -> None:
-    """Page until ``stop``. ``targets`` says who is next (default: the ordered list of the settings)."""
+    """Page until ``stop``. ``targets`` says who is next (default: as the settings say)."""
     check(settings)
     async with httpx.AsyncClient() as http, asyncio.TaskGroup() as group:
-        pager = Pager(pool, settings, clock, Calls(settings, http), targets or OrderedList(settings))
+        pager = Pager(pool, settings, clock, Calls(settings, http), targets or configured(settings))
         group.create_task(_repeat(pager.sync, settings, stop))
         for _ in range(settings.workers):
             group.create_task(_repeat(pager.look, settings, stop))
@@ -71,10 +71,10 @@ class Pager:
         now = self._clock()
         async with self._pool.connection() as conn, conn.transaction():
             if self._settings.enabled:
-                await conn.execute(Q.begin_new, {"now": now})
+                await requests.begin_new(conn, now)
             else:
                 log.error("paging is switched off by a setting: nobody will be rung")
-            await conn.execute(Q.end_finished, {"now": now})
+            await requests.end_finished(conn, now)
         return False
 
     async def look(self) -> bool:
@@ -118,10 +118,7 @@ class Pager:
         paging, now = claim.paging, self._clock()
         async with self._pool.connection() as conn:
             pages = await store.pages_of(conn, paging.tenant_id, paging.page_request_id)
-            request = await store.request_of(conn, paging)
-            if request is None:
-                raise LookupError(f"page request {paging.page_request_id} does not exist")
-            step = await self._targets(conn, request, paging.position.step, paging.position.round, now)
+            step = await self._targets(conn, paging, now)
         return decide(paging, pages, step, self._settings, now)
 
     async def _place(self, claim: Claim, move: Place) -> None:

@@ -54,6 +54,9 @@ class Step(msgspec.Struct, frozen=True):
     """Reached at the same time."""
     calls: int = 1
     """How often they are called before the next step."""
+    wait_s: float | None = None
+    """The step's time: from its first call to the next step, when nobody answers. None: as soon as all its
+    calls are over."""
     why: str = ""
     """Readable: why these persons (shift, override, settings)."""
 
@@ -64,6 +67,8 @@ class Paging(msgspec.Struct, frozen=True):
     tenant_id: int
     page_request_id: int
     ticket_id: int
+    policy: str
+    """Name of the paging policy that was asked for."""
     priority: int
     position: Position
     fence: int
@@ -124,9 +129,17 @@ def decide(
         if not isinstance(move, Wait):
             return move
         waits.append(move)
-    if waits:
+    if waits and not _time_is_up(here, step, now):
         return min(waits, key=lambda wait: wait.until)
     return _advance(paging.position, here, step, settings, now)
+
+
+def _time_is_up(here: list[Page], step: Step, now: datetime) -> bool:
+    return step.wait_s is not None and now >= _began(here, now) + timedelta(seconds=step.wait_s)
+
+
+def _began(here: list[Page], now: datetime) -> datetime:
+    return min((page.created_at for page in here), default=now)
 
 
 def _past_the_last(position: Position, settings: Settings, now: datetime) -> Move:
@@ -148,10 +161,10 @@ def _per_target(here: list[Page], step: Step, settings: Settings, now: datetime)
         if not pages:
             yield Place(target, _provider(settings, pages), step.why or f"step {here_text(step)}")
         else:
-            yield from _go_on(pages, target, settings, now)
+            yield from _go_on(pages, step, target, settings, now)
     # Persons whose shift ended while they were being rung: their calls still run out.
     for pages in tried.values():
-        yield from _go_on(pages, None, settings, now)
+        yield from _go_on(pages, step, None, settings, now)
 
 
 def here_text(step: Step) -> str:
@@ -159,7 +172,9 @@ def here_text(step: Step) -> str:
     return " and ".join(target.name for target in step.targets) or "nobody"
 
 
-def _go_on(pages: list[Page], target: Target | None, settings: Settings, now: datetime) -> Iterator[Move]:
+def _go_on(
+    pages: list[Page], step: Step, target: Target | None, settings: Settings, now: datetime
+) -> Iterator[Move]:
     last = pages[-1]
     if last.state is State.CLAIMED:
         yield Resolve(last)
@@ -167,7 +182,7 @@ def _go_on(pages: list[Page], target: Target | None, settings: Settings, now: da
         if target is not None and len(pages) < max(2, len(settings.providers)):
             yield Place(target, _provider(settings, pages), f"the call through {last.provider} failed")
     elif last.live or last.state is State.VOICEMAIL:
-        yield from _deadline(last, target, settings, now)
+        yield from _deadline(last, step, target, settings, now)
 
 
 def _provider(settings: Settings, pages: list[Page]) -> str:
@@ -180,7 +195,15 @@ def _provider(settings: Settings, pages: list[Page]) -> str:
     return names[(names.index(pages[-1].provider) + 1) % len(names)]
 
 
-def _deadline(page: Page, target: Target | None, settings: Settings, now: datetime) -> Iterator[Move]:
+def _deadline(
+    page: Page, step: Step, target: Target | None, settings: Settings, now: datetime
+) -> Iterator[Move]:
+    if page.transport != "voice":
+        # A message has no end of its own: the step's time decides.
+        wait_s = step.wait_s or settings.message_wait_s
+        if now < (until := _after(page.created_at, wait_s)):
+            yield Wait(until, f"{page.person_name} was sent a message ({page.transport})")
+        return
     until, otherwise, reason = _limit(page, target, settings)
     if now < until:
         yield Wait(until, reason)
@@ -218,9 +241,11 @@ def _advance(position: Position, here: list[Page], step: Step, settings: Setting
         return Advance(following, now, "this step names nobody with a phone")
     if State.DECLINED in states:
         return Advance(following, now, f"{names} asked for the next person")
-    only_failed = states <= {State.FAILED, State.IN_DOUBT}
-    pause = settings.failed_pause_s if only_failed else settings.again_after_s
+    if states <= {State.FAILED, State.IN_DOUBT}:
+        at = _after(now, settings.failed_pause_s)
+        to = again if position.attempt < step.calls else following
+        return Advance(to, at, f"no call to {names} could be placed")
     if position.attempt < step.calls:
-        return Advance(again, now + timedelta(seconds=pause), f"{names} did not answer: called again")
-    at = now + timedelta(seconds=settings.failed_pause_s) if only_failed else now
-    return Advance(following, at, f"{names} did not answer: the next person")
+        return Advance(again, _after(now, settings.again_after_s), f"{names} did not answer: called again")
+    due = _after(_began(here, now), step.wait_s or 0.0)
+    return Advance(following, max(now, due), f"{names} did not answer: the next person")

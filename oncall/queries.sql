@@ -1,37 +1,28 @@
 -- On-call's SQL. It writes paging, page, page_event and acknowledgement; of ticketing's tables it only reads.
 -- Lock order everywhere: the paging row, then its pages.
 
--- name: begin_new
--- A paging for every open page request that has none; told once in its timeline.
-WITH fresh AS (
-    INSERT INTO paging (tenant_id, page_request_id, ticket_id, priority, state, created_at, next_look_at, look_reason)
-    SELECT r.tenant_id, r.page_request_id, r.ticket_id, t.priority, 'active', %(now)s, %(now)s, 'new'
-    FROM page_request r
-    JOIN ticket t ON t.tenant_id = r.tenant_id AND t.ticket_id = r.ticket_id
-    WHERE r.ended_at IS NULL AND r.audience = 'technician'
-      AND NOT EXISTS (SELECT FROM paging p
-                      WHERE p.tenant_id = r.tenant_id AND p.page_request_id = r.page_request_id)
-    ON CONFLICT (tenant_id, page_request_id) DO NOTHING
-    RETURNING tenant_id, page_request_id, ticket_id
-)
-INSERT INTO page_event (tenant_id, page_request_id, at, kind, text, detail)
-SELECT f.tenant_id, f.page_request_id, %(now)s, 'decision', 'paging begins: ' || r.reason,
-       jsonb_build_object('policy', r.policy, 'requested_at', r.requested_at)
-FROM fresh f JOIN page_request r USING (tenant_id, page_request_id)
+-- name: not_begun
+-- Which of the open page requests have no paging yet.
+SELECT tenant_id, page_request_id FROM unnest(%(tenants)s::int[], %(requests)s::bigint[]) AS r (tenant_id, page_request_id)
+EXCEPT
+SELECT tenant_id, page_request_id FROM paging
 
--- name: end_finished
--- Ends every active paging whose page request ticketing has ended (recovered, taken in charge, closed).
-WITH done AS (
-    UPDATE paging p
-    SET state = 'ended', end_reason = coalesce(r.end_reason, 'ended'), woken = true,
-        next_look_at = %(now)s, look_reason = 'hang up what still rings'
-    FROM page_request r
-    WHERE p.state = 'active' AND r.tenant_id = p.tenant_id AND r.page_request_id = p.page_request_id
-      AND r.ended_at IS NOT NULL
-    RETURNING p.tenant_id, p.page_request_id, p.end_reason
-)
-INSERT INTO page_event (tenant_id, page_request_id, at, kind, text)
-SELECT tenant_id, page_request_id, %(now)s, 'ended', 'paging ends: ' || end_reason FROM done
+-- name: begin
+-- The paging of a new page request, once however many pagers begin it.
+INSERT INTO paging (tenant_id, page_request_id, ticket_id, policy, priority, state, created_at, next_look_at, look_reason)
+VALUES (%(tenant_id)s, %(page_request_id)s, %(ticket_id)s, %(policy)s, %(priority)s, 'active', %(now)s, %(now)s, 'new')
+ON CONFLICT (tenant_id, page_request_id) DO NOTHING
+
+-- name: active_keys
+-- All pagings that are still under way.
+SELECT tenant_id, page_request_id FROM paging WHERE state = 'active'
+
+-- name: end_paging
+-- Ends a paging: nobody needs to be reached any more.
+UPDATE paging
+SET state = 'ended', end_reason = %(reason)s, woken = true, next_look_at = %(now)s,
+    look_reason = 'hang up what still rings'
+WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s AND state = 'active'
 
 -- name: claim_due
 -- Takes the worst and newest paging whose look is due, under a lease in database time and a new fence.
@@ -42,7 +33,7 @@ WHERE (tenant_id, page_request_id) = (
     ORDER BY priority, created_at DESC
     LIMIT 1
     FOR UPDATE SKIP LOCKED)
-RETURNING tenant_id, page_request_id, ticket_id, priority, step, attempt, round, fence, created_at, state
+RETURNING tenant_id, page_request_id, ticket_id, policy, priority, step, attempt, round, fence, created_at, state
 
 -- name: still_mine
 -- Locks the paging if the claim still stands; no row: somebody else has claimed it since.
@@ -138,27 +129,6 @@ SELECT %(tenant_id)s, %(page_request_id)s, %(page_id)s, %(at)s, %(kind)s, %(text
 WHERE NOT EXISTS (SELECT FROM page_event
                   WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s
                     AND page_id = %(page_id)s::uuid AND kind = %(kind)s AND text = %(text)s)
-
--- name: request
--- What is asked for: read from ticketing's page request.
-SELECT tenant_id, page_request_id, ticket_id, audience, policy, requested_at, reason
-FROM page_request WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s
-
--- name: briefing
--- What a page tells of its ticket: read from ticketing's, the collector's and alerting's tables.
-SELECT c.name, d.name, coalesce(h.name, ''), t.title, t.priority, t.number, coalesce(a.since, t.opened_at)
-FROM ticket t
-JOIN tenant c ON c.tenant_id = t.tenant_id
-JOIN deployment d ON d.tenant_id = t.tenant_id AND d.deployment_id = t.deployment_id
-LEFT JOIN host h ON h.tenant_id = t.tenant_id AND h.host_id = t.host_id
-LEFT JOIN alert a ON a.tenant_id = t.tenant_id AND a.alert_id = t.alert_id
-WHERE t.tenant_id = %(tenant_id)s AND t.ticket_id = %(ticket_id)s
-
--- name: persons
--- Active persons with a phone: those named, in that order; none named: all, by id.
-SELECT person_id, name, phone FROM person
-WHERE active AND phone IS NOT NULL AND (%(keys)s::text[] = '{}' OR key = ANY(%(keys)s::text[]))
-ORDER BY array_position(%(keys)s::text[], key), person_id
 
 -- name: person_by_key
 -- One active person.

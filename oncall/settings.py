@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     persons: tuple[str, ...] = ()
     """Keys of the persons to ring, in order, when no paging policy names them; empty: every active
     person with a phone, in the order of their ids."""
+    rota_file: str = ""
+    """Path of the rota file (schedules and paging policies); empty: ``persons``, one after the other."""
     enabled: bool = True
     """False: nothing is rung (a restored database starts so) - and that is said loudly."""
     ring_s: Annotated[int, msgspec.Meta(ge=5, le=600)] = 30
@@ -64,6 +66,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long a person who picked up may listen before the next is rung."""
     voicemail_grace_s: Seconds = 5.0
     """A machine's verdict may be wrong: this long the call may still bring a key."""
+    message_wait_s: Seconds = 120.0
+    """How long a message (SMS, email, webhook) has for an answer when its step does not say."""
     failed_pause_s: Seconds = 5.0
     """Pause after every provider has failed for one attempt."""
     lease_s: Seconds = 60.0

@@ -16,8 +16,7 @@ from psycopg.types.json import Jsonb
 from oncall.page import Change, News, Page, State, hear
 from oncall.paging import Paging, Position
 from oncall.sql import Q
-from oncall.targets import Conn, Request
-from oncall.voice.twiml import Briefing
+from oncall.targets import Conn
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -39,9 +38,9 @@ async def claim_due(conn: Conn, lease_s: float, now: datetime) -> Claim | None:
     row = await (await conn.execute(Q.claim_due, {"lease_s": lease_s, "now": now})).fetchone()
     if row is None:
         return None
-    tenant_id, request_id, ticket_id, priority, step, attempt, round_, fence, created_at, state = row
+    tenant_id, request_id, ticket_id, policy, priority, step, attempt, round_, fence, created_at, state = row
     position = Position(step, attempt, round_)
-    paging = Paging(tenant_id, request_id, ticket_id, priority, position, fence, created_at)
+    paging = Paging(tenant_id, request_id, ticket_id, policy, priority, position, fence, created_at)
     return Claim(paging, state == "active")
 
 
@@ -186,22 +185,10 @@ def _line(
     }
 
 
-async def request_of(conn: Conn, paging: Paging) -> Request | None:
-    """The page request behind a paging."""
-    row = await (await conn.execute(Q.request, _key(paging))).fetchone()
-    return None if row is None else Request(*row)
-
-
 async def ticket_of(conn: Conn, page: Page) -> int | None:
     """The ticket that a page is about."""
     row = await (await conn.execute(Q.ticket_of, _key(page))).fetchone()
     return None if row is None else int(row[0])
-
-
-async def briefing_of(conn: Conn, tenant_id: int, ticket_id: int) -> Briefing | None:
-    """What to tell of a ticket."""
-    row = await (await conn.execute(Q.briefing, {"tenant_id": tenant_id, "ticket_id": ticket_id})).fetchone()
-    return None if row is None else Briefing(*row)
 
 
 async def unknown_refs(conn: Conn, provider: str, refs: Sequence[str]) -> list[str]:

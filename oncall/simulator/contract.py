@@ -68,12 +68,28 @@ class Order(msgspec.Struct, frozen=True):
 
 _SINGLE = frozenset(
     {
-        "To", "From", "Url", "Method", "FallbackUrl", "FallbackMethod", "StatusCallback",
-        "StatusCallbackMethod", "Timeout", "MachineDetection", "MachineDetectionTimeout", "MachineDetectionSpeechThreshold",
-        "MachineDetectionSpeechEndThreshold", "MachineDetectionSilenceTimeout", "Record", "SendDigits",
-        "CallerId", "Trim", "TimeLimit", "CallReason",
+        "To",
+        "From",
+        "Url",
+        "Method",
+        "FallbackUrl",
+        "FallbackMethod",
+        "StatusCallback",
+        "StatusCallbackMethod",
+        "Timeout",
+        "MachineDetection",
+        "MachineDetectionTimeout",
+        "MachineDetectionSpeechThreshold",
+        "MachineDetectionSpeechEndThreshold",
+        "MachineDetectionSilenceTimeout",
+        "Record",
+        "SendDigits",
+        "CallerId",
+        "Trim",
+        "TimeLimit",
+        "CallReason",
     }
-)  # fmt: skip
+)
 _METHODS = ("GET", "POST")
 
 
@@ -141,10 +157,21 @@ def ending(fields: Fields) -> str:
 
 _FILTERS = frozenset(
     {
-        "To", "From", "ParentCallSid", "Status", "StartTime", "StartTime<", "StartTime>",
-        "EndTime", "EndTime<", "EndTime>", "PageSize", "Page", "PageToken",
+        "To",
+        "From",
+        "ParentCallSid",
+        "Status",
+        "StartTime",
+        "StartTime<",
+        "StartTime>",
+        "EndTime",
+        "EndTime<",
+        "EndTime>",
+        "PageSize",
+        "Page",
+        "PageToken",
     }
-)  # fmt: skip
+)
 
 
 class Filter(msgspec.Struct, frozen=True):

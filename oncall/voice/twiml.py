@@ -10,21 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from xml.etree import ElementTree as ET
 
-import msgspec
-
-
-class Briefing(msgspec.Struct, frozen=True):
-    """What a page tells of its ticket."""
-
-    customer: str
-    deployment: str
-    host: str
-    """'' when the whole deployment is meant."""
-    title: str
-    priority: int
-    number: str
-    """UCX-2026-000123."""
-    since: datetime
+from ticketing.published import Briefing
 
 
 def spoken_number(number: str) -> str:

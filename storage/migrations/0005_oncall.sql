@@ -4,6 +4,7 @@ CREATE TABLE paging (                       -- the pager's progress on one page 
     tenant_id       integer NOT NULL,
     page_request_id bigint NOT NULL,
     ticket_id       bigint NOT NULL,
+    policy          text NOT NULL DEFAULT '',     -- name of the paging policy, as it was asked for
     priority        smallint NOT NULL DEFAULT 1,  -- the ticket's when paging began: the worst is rung first
     step            integer NOT NULL DEFAULT 0,   -- index into the policy's steps
     attempt         integer NOT NULL DEFAULT 1,   -- how often this step has rung in this round
