@@ -1,0 +1,283 @@
+"""The collector's HTTP API for agents' enrolment, for people and for services.
+
+Batches and layouts are not here: collector/route.py answers them beside the framework.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime, timedelta
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+
+from collector import agents, enrolment, keys, reading
+from collector.directory import Directory
+from collector.enrolment import Enrolment
+from collector.rate import RateLimit
+from collector.settings import CollectorSettings
+from collector.shapes import (
+    MAX_ID,
+    AgentIdText,
+    EnrolBody,
+    EnrolledBody,
+    FactsBody,
+    FactsStored,
+    HostParameter,
+    Id,
+    Key,
+    KeyBody,
+    KeyMade,
+    Limit,
+    Revoked,
+    Text,
+    Time,
+    TokenBody,
+    TokenMade,
+)
+from storage.pool import Pool
+from wire.access import Principal, Role
+from wire.batch import Severity
+from wire.clock import Clock
+from wire.problem import FieldError, Forbidden, NotFound, TooBusy, Unprocessable
+
+ENROL = "/v1/enrol"
+"""The one address of this router that needs no credential: its token is in the body."""
+DAY = timedelta(days=1)
+
+
+def router(pool: Pool, settings: CollectorSettings, clock: Clock, directory: Directory) -> APIRouter:
+    """All routes of this module, ready to be included."""
+    routes = APIRouter(tags=["collector"])
+    _add_agent_routes(routes, pool, settings, clock, directory)
+    _add_host_routes(routes, pool, settings, clock)
+    _add_history_routes(routes, pool, clock)
+    _add_key_routes(routes, pool, clock, directory)
+    _add_admin_routes(routes, pool, clock, directory)
+    return routes
+
+
+def caller(request: Request, role: Role) -> Principal:
+    """The authenticated caller, who must have ``role``."""
+    principal: Principal = request.state.principal
+    principal.require(role)
+    return principal
+
+
+def _add_agent_routes(
+    routes: APIRouter, pool: Pool, settings: CollectorSettings, clock: Clock, directory: Directory
+) -> None:
+    limit = RateLimit(burst=settings.enrol_burst, per_s=settings.enrol_per_s)
+
+    @routes.post(ENROL, status_code=201)
+    async def enrol(request: Request, body: EnrolBody) -> EnrolledBody:
+        """Turn an enrolment token into an agent (again, with the same key, for a reply that was lost)."""
+        wait = limit.take(request.client.host if request.client else "", time.monotonic())
+        if wait:
+            raise TooBusy("Too many enrolments from this address.", retry_after_s=wait)
+        asked = Enrolment(body.token, body.host_name, body.key_bytes(), dict(body.facts))
+        made = await enrolment.enrol(pool, asked, clock())
+        for agent_id in (made.agent_id, *made.superseded):
+            directory.forget_agent(agent_id)
+        return EnrolledBody(
+            agent_id=made.agent_id.hex, tenant=made.tenant, deployment=made.deployment, host=made.host
+        )
+
+    @routes.put("/v1/agent/facts")
+    async def put_facts(request: Request, body: FactsBody) -> FactsStored:
+        """Merge what the calling agent reports of its platform into its host's facts."""
+        principal: Principal = request.state.principal
+        if principal.tenant_id is None or principal.host_id is None:
+            raise Forbidden("Facts are reported by agents about their own host.")
+        async with pool.connection() as conn:
+            merged = await agents.update_facts(conn, principal.tenant_id, principal.host_id, dict(body.facts))
+        return FactsStored(facts=merged)
+
+
+def _add_host_routes(routes: APIRouter, pool: Pool, settings: CollectorSettings, clock: Clock) -> None:
+    @routes.get("/v1/hosts")
+    async def list_hosts(
+        request: Request,
+        tenant: Annotated[Key | None, Query()] = None,
+        deployment: Annotated[Key | None, Query()] = None,
+        after: Annotated[int, Query(ge=0, le=MAX_ID, description="Continue after this host id")] = 0,
+        limit: Limit = 100,
+    ) -> list[reading.Host]:
+        """Hosts by id."""
+        who = caller(request, Role.READER)
+        async with pool.connection() as conn:
+            return await reading.hosts(
+                conn, who, tenant=tenant, deployment=deployment, after=after, limit=limit
+            )
+
+    @routes.get("/v1/hosts/{host_id}")
+    async def get_host(request: Request, host_id: Id) -> reading.Host:
+        """One host."""
+        who = caller(request, Role.READER)
+        async with pool.connection() as conn:
+            found = await reading.hosts(conn, who, host_id=host_id)
+        if not found:
+            raise NotFound(f"There is no host {host_id}.")
+        return found[0]
+
+    @routes.get("/v1/hosts/{host_id}/latest")
+    async def get_latest(request: Request, host_id: Id) -> list[reading.Latest]:
+        """The newest reading of each of the host's series."""
+        who = caller(request, Role.READER)
+        since = clock() - timedelta(days=settings.frame_retention_days)
+        async with pool.connection() as conn:
+            tenant_id = await reading.tenant_of(conn, who, host_id)
+            return await reading.latest(conn, tenant_id, host_id, since)
+
+
+def _add_history_routes(routes: APIRouter, pool: Pool, clock: Clock) -> None:
+    @routes.get("/v1/series")
+    async def get_series(
+        request: Request,
+        host: HostParameter,
+        metric: Annotated[Text, Query()],
+        attributes: Annotated[
+            str, Query(max_length=4096, description="JSON object of names and values")
+        ] = "{}",
+        from_: Annotated[Time | None, Query(alias="from", description="Default: an hour before 'to'")] = None,
+        to: Annotated[Time | None, Query(description="Default: now")] = None,
+        points: Annotated[int, Query(ge=1, le=5000, description="Most steps per series")] = 500,
+    ) -> list[reading.Chart]:
+        """The host's series of a metric that have the attributes, in equal steps, with their holes."""
+        who = caller(request, Role.READER)
+        start, end = _span(from_, to, clock(), timedelta(hours=1))
+        wanted = _attributes(attributes)
+        async with pool.connection() as conn:
+            tenant_id = await reading.tenant_of(conn, who, host)
+            return await reading.charts(conn, tenant_id, host, metric, wanted, start, end, points)
+
+    @routes.get("/v1/events")
+    async def list_events(
+        request: Request,
+        host: HostParameter,
+        from_: Annotated[Time | None, Query(alias="from", description="Default: a day before 'to'")] = None,
+        to: Annotated[Time | None, Query(description="Default: now")] = None,
+        severity: Severity | None = None,
+        source: Annotated[Text | None, Query()] = None,
+        before_time: Annotated[Time | None, Query(description="'time' of the last event seen")] = None,
+        before_key: Annotated[int, Query(ge=0, le=MAX_ID, description="Its 'event_key'")] = 0,
+        limit: Limit = 100,
+    ) -> list[reading.StoredEvent]:
+        """Events of a host, newest first."""
+        who = caller(request, Role.READER)
+        start, end = _span(from_, to, clock(), DAY)
+        before = (before_time, before_key) if before_time else None
+        async with pool.connection() as conn:
+            tenant_id = await reading.tenant_of(conn, who, host)
+            return await reading.events(
+                conn,
+                tenant_id,
+                host,
+                start,
+                end,
+                severity=severity,
+                source=source,
+                before=before,
+                limit=limit,
+            )
+
+
+def _span(
+    start: datetime | None, end: datetime | None, now: datetime, default: timedelta
+) -> tuple[datetime, datetime]:
+    end = end or now
+    start = start or end - default
+    if start >= end:
+        raise Unprocessable(
+            "'from' must lie before 'to'.", errors=[FieldError("from", "must lie before 'to'")]
+        )
+    return start, end
+
+
+def _attributes(text: str) -> dict[str, str]:
+    try:
+        wanted = json.loads(text)
+    except (ValueError, RecursionError):
+        wanted = None
+    if not isinstance(wanted, dict) or not all(isinstance(value, str) for value in wanted.values()):
+        fault = FieldError("attributes", 'must be a JSON object of texts, as in {"system.device": "sda"}')
+        raise Unprocessable("'attributes' cannot be read.", errors=[fault])
+    return wanted
+
+
+def _add_key_routes(routes: APIRouter, pool: Pool, clock: Clock, directory: Directory) -> None:
+    @routes.get("/v1/api-keys")
+    async def list_keys(request: Request) -> list[keys.KeyRow]:
+        """API keys, without the keys themselves."""
+        who = caller(request, Role.ADMIN)
+        async with pool.connection() as conn:
+            return await keys.listed(conn, who.tenant_id)
+
+    @routes.post("/v1/api-keys", status_code=201)
+    async def create_key(request: Request, body: KeyBody) -> KeyMade:
+        """Make an API key."""
+        who = caller(request, Role.ADMIN)
+        async with pool.connection() as conn:
+            made_id, key = await keys.create(
+                conn,
+                body.name,
+                body.role,
+                tenant=body.tenant,
+                deployment=body.deployment,
+                by=who.name,
+                now=clock(),
+                only_tenant_id=who.tenant_id,
+            )
+        return KeyMade(api_key_id=made_id, key=key)
+
+    @routes.delete("/v1/api-keys/{api_key_id}", status_code=204)
+    async def revoke_key(request: Request, api_key_id: Id) -> None:
+        """Revoke an API key: other collectors notice within a minute."""
+        who = caller(request, Role.ADMIN)
+        async with pool.connection() as conn:
+            key_hash = await keys.revoke(conn, api_key_id, clock(), tenant_id=who.tenant_id)
+        directory.forget_key(key_hash)
+
+
+def _add_admin_routes(routes: APIRouter, pool: Pool, clock: Clock, directory: Directory) -> None:
+    @routes.get("/v1/enrolment-tokens")
+    async def list_tokens(request: Request, limit: Limit = 100) -> list[agents.TokenRow]:
+        """Enrolment tokens, without the tokens themselves."""
+        who = caller(request, Role.ADMIN)
+        async with pool.connection() as conn:
+            return await agents.tokens(conn, who.tenant_id, limit)
+
+    @routes.post("/v1/enrolment-tokens", status_code=201)
+    async def create_token(request: Request, body: TokenBody) -> TokenMade:
+        """Make a single-use enrolment token for one deployment."""
+        who = caller(request, Role.ADMIN)
+        async with pool.connection() as conn:
+            token, expires_at = await enrolment.issue_token(
+                conn,
+                body.tenant,
+                body.deployment,
+                ttl=timedelta(seconds=body.ttl_s),
+                by=who.name,
+                now=clock(),
+                only_tenant_id=who.tenant_id,
+            )
+        return TokenMade(token=token, expires_at=expires_at)
+
+    @routes.get("/v1/agents")
+    async def list_agents(request: Request, limit: Limit = 100) -> list[agents.AgentRow]:
+        """Agents, newest first."""
+        who = caller(request, Role.READER)
+        async with pool.connection() as conn:
+            return await agents.listed(conn, who.tenant_id, limit)
+
+    @routes.post("/v1/agents/{agent_id}/revoke")
+    async def revoke_agent(request: Request, agent_id: AgentIdText) -> Revoked:
+        """Revoke an agent's credential: every collector refuses it within a minute."""
+        who = caller(request, Role.ADMIN)
+        named = UUID(hex=agent_id)
+        async with pool.connection() as conn:
+            since = await agents.revoke(conn, named, clock(), by=who.name, tenant_id=who.tenant_id)
+        directory.forget_agent(named)
+        return Revoked(revoked_at=since)

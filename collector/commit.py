@@ -1,0 +1,266 @@
+"""The ingest commit: one transaction for a group of batches, in an order that cannot go wrong.
+
+    1. lock the batches' host_state rows, in sorted (tenant, host) order;
+    2. insert all ledger keys in one sorted statement; the rows that come back are the winners;
+    3. evaluate the winners only, each host's inputs in time order;
+    4. COPY frames, insert events, write transitions and host_state;
+    5. commit;
+    6. receipts.
+
+Why this order, and what was rejected: docs/adr/0002-one-ingest-commit.md. The decisions (``settle``,
+``by_host``) are pure; the SQL around them is all that may fail, and when it does nothing was stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from alerting import evaluate as alerting
+from alerting.evaluate import EventInput, FrameInput, HostKey, HostScope
+from collector import copyrow
+from collector.directory import Q
+from collector.meters import Meters
+from collector.pending import BatchKey, Pending, at
+from collector.settings import CollectorSettings
+from storage.pool import Pool
+from wire.batch import EventBatch, FrameBatch
+from wire.clock import Clock
+from wire.receipt import Outcome, Receipt
+
+Connection = AsyncConnection[tuple[Any, ...]]
+PAIRS_KNOWN = 500_000
+"""(host, layout) pairs remembered as noted; then all are forgotten and noted again when met."""
+
+
+class LedgerMoved(Exception):
+    """A key was taken when we inserted it and gone when we looked (it just expired): try again."""
+
+
+class Verdicts(msgspec.Struct, frozen=True):
+    """What becomes of each batch of a group."""
+
+    winners: tuple[Pending, ...]
+    """To be stored now."""
+    receipts: tuple[Receipt, ...]
+    """The answers, in the group's order, valid once the transaction has committed."""
+
+
+class HostWork(msgspec.Struct, frozen=True):
+    """What one host's winners bring to evaluation."""
+
+    scope: HostScope
+    inputs: tuple[FrameInput | EventInput, ...]
+    """In time order."""
+    received_at: datetime
+    """Receipt of the newest of its batches."""
+
+
+def settle(group: Sequence[Pending], winners: set[BatchKey], held: Mapping[BatchKey, bytes]) -> Verdicts:
+    """Judge each batch by what the ledger holds under its key: the same bytes are stored, others renumber.
+
+    ``winners`` are the keys that this transaction inserted, with the digest of the first batch of that key in
+    the group; ``held`` has the digests of the others. Raises LedgerMoved for a key that is in neither."""
+    first: dict[BatchKey, Pending] = {}
+    for pending in group:
+        first.setdefault(pending.key, pending)
+    receipts = []
+    for pending in group:
+        truth = first[pending.key].digest if pending.key in winners else held.get(pending.key)
+        if truth is None:
+            raise LedgerMoved(pending.key)
+        receipts.append(_receipt(pending, truth))
+    return Verdicts(tuple(first[key] for key in first if key in winners), tuple(receipts))
+
+
+def _receipt(pending: Pending, truth: bytes) -> Receipt:
+    if pending.digest == truth:
+        return pending.receipt(Outcome.STORED)
+    reason = f"seq: {pending.batch.seq} was used for other content in this epoch; take a new number"
+    return pending.receipt(Outcome.RENUMBER, reason)
+
+
+def by_host(winners: Iterable[Pending]) -> dict[HostKey, HostWork]:
+    """The winners' inputs per host, merged over its batches and put into time order."""
+    hosts: dict[HostKey, list[Pending]] = {}
+    for pending in winners:
+        hosts.setdefault(pending.host, []).append(pending)
+    return {host: _host_work(pendings) for host, pendings in sorted(hosts.items())}
+
+
+def _host_work(pendings: Sequence[Pending]) -> HostWork:
+    inputs = sorted((item for pending in pendings for item in pending.inputs()), key=lambda item: item.at)
+    return HostWork(pendings[0].scope, tuple(inputs), max(pending.received_at for pending in pendings))
+
+
+class IngestCommit:
+    """Commits groups; one per process. Caches the rules and which (host, layout) pairs are noted, no more."""
+
+    def __init__(self, pool: Pool, settings: CollectorSettings, clock: Clock, meters: Meters) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._meters = meters
+        self._limits = {
+            "lock_timeout": f"{round(settings.lock_timeout_s * 1000)}ms",
+            "statement_timeout": f"{round(settings.request_deadline_s * 1000)}ms",
+        }
+        self._evaluator: alerting.Evaluator | None = None
+        self._noted: set[tuple[HostKey, int]] = set()
+
+    async def __call__(self, group: Sequence[Pending]) -> tuple[Receipt, ...]:
+        """Commit ``group``; receipts in its order. Raises what the database says: then nothing was stored."""
+        async with self._pool.connection() as conn, conn.transaction():
+            verdicts, pairs = await self._store(conn, group)
+        self._after_commit(verdicts, pairs)
+        return verdicts.receipts
+
+    async def _store(
+        self, conn: Connection, group: Sequence[Pending]
+    ) -> tuple[Verdicts, set[tuple[HostKey, int]]]:
+        now = self._clock()
+        await conn.execute(Q.ingest_limits, self._limits)
+        states = await alerting.lock_hosts(conn, sorted({pending.host for pending in group}), now)
+        verdicts = await _enter_ledger(conn, group)
+        if not verdicts.winners:
+            return verdicts, set()
+        outcomes = await self._evaluate(conn, states, by_host(verdicts.winners))
+        pairs = _pairs(verdicts.winners) - self._noted
+        await _note_layouts(conn, pairs, now)
+        await _copy_frames(conn, verdicts.winners)
+        await _insert_events(conn, verdicts.winners)
+        await alerting.save_outcomes(conn, outcomes, now)
+        return verdicts, pairs
+
+    async def _evaluate(
+        self, conn: Connection, states: Mapping[HostKey, alerting.HostState], work: Mapping[HostKey, HostWork]
+    ) -> list[alerting.Outcome]:
+        """Judge by rules that are at least as new as what any of these hosts was judged by last."""
+        newest = max(states[host].pack_version for host in work)
+        if self._evaluator is None or self._evaluator.version < newest:
+            self._evaluator = await alerting.load_evaluator(conn)
+        outcomes = []
+        for host, item in work.items():
+            outcome = alerting.evaluate(
+                self._evaluator, item.scope, states[host], item.inputs, item.received_at
+            )
+            self._count(outcome)
+            outcomes.append(outcome)
+        return outcomes
+
+    def _count(self, outcome: alerting.Outcome) -> None:
+        for rule in outcome.failing:
+            self._meters.failing_rules.labels(rule).inc()
+        if outcome.late:
+            self._meters.late.inc(len(outcome.late))
+
+    def _after_commit(self, verdicts: Verdicts, pairs: set[tuple[HostKey, int]]) -> None:
+        """Remember and count only what is on disk."""
+        if len(self._noted) > PAIRS_KNOWN:
+            self._noted.clear()
+        self._noted |= pairs
+        for receipt in verdicts.receipts:
+            self._meters.batches.labels(receipt.outcome.value).inc()
+        for pending in verdicts.winners:
+            if isinstance(pending.batch, EventBatch):
+                self._meters.events.inc(len(pending.batch.events))
+            else:
+                self._meters.frames.inc(len(pending.batch.frames))
+                self._meters.samples.inc(
+                    sum(len(f.values) - f.values.count(None) for f in pending.batch.frames)
+                )
+
+
+async def _enter_ledger(conn: Connection, group: Sequence[Pending]) -> Verdicts:
+    """Steps 2 of the order: who wins its key, and what the others' keys hold."""
+    first = {pending.key: pending for pending in reversed(group)}
+    keys = sorted(first)
+    row = {
+        **_columns(keys),
+        "digests": [first[key].digest for key in keys],
+        "received": [first[key].received_at for key in keys],
+    }
+    winners = {_key(found) for found in await (await conn.execute(Q.ledger_insert, row)).fetchall()}
+    losers = [key for key in keys if key not in winners]
+    held: dict[BatchKey, bytes] = {}
+    if losers:
+        rows = await (await conn.execute(Q.ledger_digests, _columns(losers))).fetchall()
+        held = {_key(found): found[4] for found in rows}
+    return settle(group, winners, held)
+
+
+def _key(row: tuple[Any, ...]) -> BatchKey:
+    agent_id: UUID = row[1]
+    return BatchKey(row[0], agent_id, row[2], row[3])
+
+
+def _columns(keys: Sequence[BatchKey]) -> dict[str, list[Any]]:
+    return {
+        "tenant_ids": [key.tenant_id for key in keys],
+        "agent_ids": [key.agent_id for key in keys],
+        "epochs": [key.epoch for key in keys],
+        "seqs": [key.seq for key in keys],
+    }
+
+
+def _pairs(winners: Iterable[Pending]) -> set[tuple[HostKey, int]]:
+    return {(pending.host, layout_id) for pending in winners for layout_id in pending.layout_ids()}
+
+
+async def _note_layouts(conn: Connection, pairs: set[tuple[HostKey, int]], now: datetime) -> None:
+    if not pairs:
+        return
+    rows = sorted(pairs)
+    columns = {
+        "tenant_ids": [host.tenant_id for host, _ in rows],
+        "host_ids": [host.host_id for host, _ in rows],
+        "layout_ids": [layout_id for _, layout_id in rows],
+        "seen": [now] * len(rows),
+    }
+    await conn.execute(Q.host_layout_insert, columns)
+
+
+async def _copy_frames(conn: Connection, winners: Iterable[Pending]) -> None:
+    rows = [
+        copyrow.row(
+            pending.scope.tenant_id,
+            pending.scope.host_id,
+            pending.layouts[frame.layout].layout_id,
+            frame.time_ms,
+            frame.values,
+        )
+        for pending in winners
+        if isinstance(pending.batch, FrameBatch)
+        for frame in pending.batch.frames
+    ]
+    if not rows:
+        return
+    async with conn.cursor() as cursor, cursor.copy(Q.frame_copy) as copy:
+        await copy.write(b"".join([copyrow.HEADER, *rows, copyrow.TRAILER]))
+
+
+async def _insert_events(conn: Connection, winners: Iterable[Pending]) -> None:
+    events = [
+        (pending.scope, event)
+        for pending in winners
+        if isinstance(pending.batch, EventBatch)
+        for event in pending.batch.events
+    ]
+    if not events:
+        return
+    columns = {
+        "tenant_ids": [scope.tenant_id for scope, _ in events],
+        "host_ids": [scope.host_id for scope, _ in events],
+        "times": [at(event.time_ms) for _, event in events],
+        "sources": [event.source for _, event in events],
+        "event_ids": [event.event_id for _, event in events],
+        "severities": [event.severity.value for _, event in events],
+        "messages": [event.message for _, event in events],
+        "attributes": [Jsonb(event.attributes) for _, event in events],
+    }
+    await conn.execute(Q.event_insert, columns)

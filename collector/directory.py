@@ -1,0 +1,150 @@
+"""Who is calling: agents by their signed tokens, people and services by their API keys.
+
+Both are believed for at most ``credential_cache_s`` seconds without asking the database, counted from before
+the question was asked: a revocation therefore bites within that time in every collector process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from alerting.evaluate import HostScope
+from collector import token
+from collector.cache import TtlCache
+from storage.pool import Pool
+from storage.sql import Queries
+from wire.access import Principal, Role
+from wire.clock import Clock
+from wire.problem import Unauthorised
+
+Q = Queries.load("collector")
+API_KEY_PREFIX = "ucxk_"
+PROVEN_TOKENS = 50_000
+"""Tokens whose signature check is remembered; then all are forgotten (each lives only a minute)."""
+
+
+def new_secret(prefix: str) -> str:
+    """A fresh secret of 256 random bits, as in ``ucxk_<43 base64url characters>``."""
+    return prefix + secrets.token_urlsafe(32)
+
+
+def hash_secret(secret: str) -> bytes:
+    """What the database keeps of a secret. One round of SHA-256 suffices: the secret has 256 random bits."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def bearer_of(authorization: str | None) -> str:
+    """The token of an ``Authorization: Bearer`` header. Raises Unauthorised."""
+    scheme, _, bearer = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not bearer.strip():
+        raise Unauthorised("Send 'Authorization: Bearer <token>': an API key or an agent's signed token.")
+    return bearer.strip()
+
+
+class Agent(msgspec.Struct, frozen=True):
+    """An enrolled agent as the database knows it."""
+
+    agent_id: UUID
+    scope: HostScope
+    public_key: bytes
+    """Ed25519, 32 bytes."""
+    revoked_at: datetime | None
+
+    @property
+    def principal(self) -> Principal:
+        """The agent as a caller of the HTTP API."""
+        return Principal(
+            f"agent {self.agent_id.hex}",
+            Role.AGENT,
+            self.scope.tenant_id,
+            self.scope.deployment_id,
+            self.scope.host_id,
+        )
+
+
+class _Proven(msgspec.Struct, frozen=True):
+    """A token whose signature was found good."""
+
+    claims: token.Claims
+    public_key: bytes
+
+
+class Directory:
+    """Authenticates bearer tokens; one per process."""
+
+    def __init__(
+        self, pool: Pool, clock: Clock, *, ttl_s: float, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._agents: TtlCache[UUID, Agent | None] = TtlCache(ttl_s=ttl_s, size=200_000, monotonic=monotonic)
+        self._keys: TtlCache[bytes, Principal | None] = TtlCache(ttl_s=ttl_s, monotonic=monotonic)
+        self._proven: dict[str, _Proven] = {}
+
+    async def principal(self, authorization: str | None) -> Principal:
+        """The caller named by an ``Authorization`` header. Raises Unauthorised."""
+        bearer = bearer_of(authorization)
+        if bearer.startswith(API_KEY_PREFIX):
+            return await self._by_key(bearer)
+        return (await self._by_token(bearer)).principal
+
+    async def agent(self, authorization: str | None) -> Agent:
+        """The agent named by an ``Authorization`` header. Raises Unauthorised."""
+        bearer = bearer_of(authorization)
+        if bearer.startswith(API_KEY_PREFIX):
+            raise Unauthorised(
+                "Batches and layouts are sent with an agent's signed token, not with an API key."
+            )
+        return await self._by_token(bearer)
+
+    def forget_agent(self, agent_id: UUID) -> None:
+        """Ask the database again about this agent (it has just changed)."""
+        self._agents.forget(agent_id)
+
+    def forget_key(self, key_hash: bytes) -> None:
+        """Ask the database again about this API key."""
+        self._keys.forget(key_hash)
+
+    async def _by_key(self, key: str) -> Principal:
+        principal = await self._keys.get(hash_secret(key), self._load_key)
+        if principal is None:
+            raise Unauthorised("The API key is unknown or was revoked.")
+        return principal
+
+    async def _by_token(self, bearer: str) -> Agent:
+        proven = self._proven.get(bearer)
+        claims = proven.claims if proven else token.read(bearer)
+        claims.check_time(self._clock())
+        agent = await self._agents.get(claims.agent_id, self._load_agent)
+        if agent is None:
+            raise Unauthorised("No agent of this id is enrolled here.")
+        if agent.revoked_at is not None:
+            raise Unauthorised("This agent's credential was revoked; enrol the host again.", slug="revoked")
+        if proven is None or proven.public_key != agent.public_key:
+            self._prove(bearer, claims, agent)
+        return agent
+
+    def _prove(self, bearer: str, claims: token.Claims, agent: Agent) -> None:
+        """Check the signature, once per token: what is true of these bytes and this key stays true."""
+        if not claims.signed_by(agent.public_key):
+            raise Unauthorised("The token's signature is not by this agent's key.")
+        if len(self._proven) >= PROVEN_TOKENS:
+            self._proven.clear()
+        self._proven[bearer] = _Proven(claims, agent.public_key)
+
+    async def _load_agent(self, agent_id: UUID) -> Agent | None:
+        async with self._pool.connection() as conn:
+            row = await (await conn.execute(Q.agent_by_id, {"agent_id": agent_id})).fetchone()
+        return Agent(agent_id, HostScope(*row[:6]), row[6], row[7]) if row else None
+
+    async def _load_key(self, key_hash: bytes) -> Principal | None:
+        async with self._pool.connection() as conn:
+            row = await (await conn.execute(Q.api_key_by_hash, {"key_hash": key_hash})).fetchone()
+        return Principal(row[0], Role(row[1]), row[2], row[3]) if row else None

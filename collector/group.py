@@ -1,0 +1,198 @@
+"""Group commit: batches that arrive together share one transaction.
+
+A committer that is idle waits a moment for company (``linger_s``); one that is busy finds its next group
+waiting when it returns, so groups grow by themselves with the load. A group that fails is run again batch by
+batch, so that one bad batch fails alone; what the database cannot do now is answered 503, and the agent
+keeps the batch. Requests only wait here: a client that hangs up takes nothing back.
+
+    what happened                          what follows
+    deadlock, serialisation, ledger moved  the same group again, up to TRIES times, after a short random pause
+    the database is away or full           503 to the whole group: single runs would only wait for it in turn
+    anything else (a lock not had in time) each batch alone; what fails alone is answered 503
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+
+import psycopg
+from psycopg import errors
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+from collector.commit import LedgerMoved
+from collector.meters import Meters
+from collector.pending import Pending
+from collector.queue import Admission, FairQueue
+from collector.settings import CollectorSettings
+from wire.problem import Problem, TooBusy, Unavailable
+from wire.receipt import Receipt
+
+log = logging.getLogger(__name__)
+
+Commit = Callable[[Sequence[Pending]], Awaitable[Sequence[Receipt]]]
+TRIES = 4
+RETRY_AFTER_S = 5.0
+
+
+class Trouble(StrEnum):
+    """What a failed commit means for the batches in it."""
+
+    CONTENTION = "contention"
+    AWAY = "database away"
+    FAULT = "fault"
+
+
+def diagnose(fault: BaseException) -> Trouble:
+    """Which row of the table above a failure belongs to."""
+    if isinstance(fault, errors.DeadlockDetected | errors.SerializationFailure | LedgerMoved):
+        return Trouble.CONTENTION
+    if isinstance(fault, errors.LockNotAvailable):
+        return Trouble.FAULT  # somebody holds one host for long: alone, the others do not wait for it
+    if isinstance(fault, psycopg.OperationalError | PoolTimeout | PoolClosed | TooManyRequests | OSError):
+        return Trouble.AWAY
+    return Trouble.FAULT
+
+
+class Committer:
+    """The queue in front of the ingest commit, and the tasks that empty it."""
+
+    def __init__(self, commit: Commit, settings: CollectorSettings, meters: Meters) -> None:
+        self._commit = commit
+        self._settings = settings
+        self._meters = meters
+        self._queue: FairQueue[Pending] = FairQueue(
+            most_items=settings.queue_batches,
+            most_bytes=settings.queue_bytes,
+            tenant_share=settings.tenant_share,
+        )
+        self._arrived = asyncio.Event()
+        self._closing = False
+
+    def check_room(self, tenant_id: int, size: int) -> None:
+        """Raise TooBusy (or Unavailable) now rather than after the body was read."""
+        if self._closing:
+            raise Unavailable("The collector is shutting down: send again.", retry_after_s=RETRY_AFTER_S)
+        verdict = self._queue.room_for(tenant_id, size)
+        if verdict is not Admission.ADMITTED:
+            raise TooBusy(
+                f"Not now: {verdict.value}. Keep the batch and send it again.", retry_after_s=RETRY_AFTER_S
+            )
+
+    async def submit(self, pending: Pending) -> Receipt:
+        """Wait for the batch's commit. Raises TooBusy (queue full) or Unavailable (not stored in time)."""
+        self.check_room(pending.scope.tenant_id, pending.size)
+        self._queue.offer(pending.scope.tenant_id, pending.size, pending)
+        self._show_queue()
+        self._arrived.set()
+        try:
+            async with asyncio.timeout(self._settings.request_deadline_s):
+                answer = await pending.answer
+        except TimeoutError:
+            # The timeout has cancelled the future: a batch that still waits is skipped; one that is being
+            # committed stays committed, and the agent's next try finds it in the ledger.
+            raise Unavailable(
+                "The batch could not be stored in time: send it again.", retry_after_s=RETRY_AFTER_S
+            ) from None
+        if isinstance(answer, Problem):
+            raise answer
+        return answer
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Commit what arrives until ``stop`` is set, then what still waits; returns when all is answered."""
+        workers = [asyncio.create_task(self._work()) for _ in range(self._settings.committers)]
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([*workers, stopped], return_when=asyncio.FIRST_COMPLETED)
+            self._closing = stop.is_set()
+            self._arrived.set()
+            await asyncio.gather(*workers)
+        finally:
+            for task in (*workers, stopped):
+                task.cancel()
+            await asyncio.gather(*workers, stopped, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while True:
+            if not len(self._queue):
+                if self._closing:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+                await self._linger()
+            group = self._next_group()
+            if group:
+                await self._settle(group)
+
+    async def _linger(self) -> None:
+        if self._settings.linger_s and not self._closing:
+            await asyncio.sleep(self._settings.linger_s)
+
+    def _next_group(self) -> list[Pending]:
+        """The next group, without the batches whose callers have given up already."""
+        taken = self._queue.take(self._settings.group_batches, self._settings.group_bytes)
+        self._show_queue()
+        return [pending for pending in taken if not pending.answer.done()]
+
+    def _show_queue(self) -> None:
+        self._meters.queued.set(len(self._queue))
+        self._meters.queued_bytes.set(self._queue.bytes)
+
+    async def _settle(self, group: list[Pending]) -> None:
+        try:
+            await self._settle_or_fail(group)
+        finally:
+            # Reached with open answers only when this task is cancelled: nobody may wait for ever.
+            _answer_all(group, Unavailable("The collector stopped: send again.", retry_after_s=RETRY_AFTER_S))
+
+    async def _settle_or_fail(self, group: list[Pending]) -> None:
+        fault = await self._attempt(group)
+        if fault is None:
+            return
+        if diagnose(fault) is Trouble.FAULT and len(group) > 1:
+            log.warning("a group of %d batches was rolled back, each is run alone: %r", len(group), fault)
+            for pending in group:
+                await self._settle_or_fail([pending])
+            return
+        log.error("%d batches were not stored (answered 503): %r", len(group), fault, exc_info=fault)
+        _answer_all(
+            group, Unavailable("The batch could not be stored: send it again.", retry_after_s=RETRY_AFTER_S)
+        )
+
+    async def _attempt(self, group: list[Pending]) -> Exception | None:
+        """Commit and answer; the fault, if it could not be done within the tries that its kind deserves."""
+        for attempt in range(1, TRIES + 1):
+            started = time.monotonic()
+            try:
+                receipts = await self._commit(group)
+            except (
+                Exception
+            ) as fault:  # whatever it is, these batches get an answer and the next ones their turn
+                trouble = diagnose(fault)
+                self._meters.commits.labels(trouble.value).inc()
+                if trouble is not Trouble.CONTENTION or attempt == TRIES:
+                    return fault
+                await asyncio.sleep(random.uniform(0.002, 0.02) * attempt)  # noqa: S311 - spreads, guards nothing
+            else:
+                self._meters.commits.labels("committed").inc()
+                self._meters.commit_seconds.observe(time.monotonic() - started)
+                self._meters.group_size.observe(len(group))
+                _hand_out(group, receipts)
+                return None
+        raise AssertionError("the last try returns")
+
+
+def _hand_out(group: Sequence[Pending], receipts: Sequence[Receipt]) -> None:
+    for pending, receipt in zip(group, receipts, strict=True):
+        if not pending.answer.done():
+            pending.answer.set_result(receipt)
+
+
+def _answer_all(group: Sequence[Pending], problem: Problem) -> None:
+    for pending in group:
+        if not pending.answer.done():
+            pending.answer.set_result(problem)

@@ -1,0 +1,96 @@
+"""A batch on its way from the request to the commit, and what the commit decides about it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from alerting.evaluate import EventInput, FrameInput, HostKey, HostScope
+from collector.layouts import StoredLayout
+from wire.batch import Batch, EventBatch, FrameBatch
+from wire.problem import Problem
+from wire.receipt import Outcome, Receipt
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TRUSTED_OFFSET = timedelta(seconds=2)
+"""A host clock that is off by no more than this is taken as right: the difference is mostly the way here."""
+
+
+class BatchKey(NamedTuple):
+    """What the ledger knows a batch by; sorts in the ledger's order."""
+
+    tenant_id: int
+    agent_id: UUID
+    epoch: int
+    seq: int
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """One decoded, validated batch that waits for its commit."""
+
+    key: BatchKey
+    digest: bytes
+    """SHA-256 of the batch's bytes, 32 bytes."""
+    scope: HostScope
+    batch: Batch
+    layouts: dict[bytes, StoredLayout]
+    """The stored layouts that its frames need, by digest."""
+    received_at: datetime
+    """Collector time at which the body was complete."""
+    offset: timedelta
+    """What to add to the host's clock to get the collector's; zero when it is nearly right."""
+    size: int
+    """Length of the batch's bytes."""
+    answer: asyncio.Future[Receipt | Problem]
+    """Set once, by the committer."""
+
+    @property
+    def host(self) -> HostKey:
+        """The host_state row that its commit locks."""
+        return HostKey(self.scope.tenant_id, self.scope.host_id)
+
+    def inputs(self) -> list[FrameInput | EventInput]:
+        """What evaluation sees of the batch: sample times corrected to the collector's clock."""
+        if isinstance(self.batch, EventBatch):
+            return [EventInput(self._corrected(event.time_ms), event) for event in self.batch.events]
+        return [
+            FrameInput(
+                frame.layout,
+                self.layouts[frame.layout].layout,
+                self._corrected(frame.time_ms),
+                frame.values,
+            )
+            for frame in self.batch.frames
+        ]
+
+    def layout_ids(self) -> set[int]:
+        """The layouts that its frames are in."""
+        if isinstance(self.batch, FrameBatch):
+            return {self.layouts[frame.layout].layout_id for frame in self.batch.frames}
+        return set()
+
+    def receipt(self, outcome: Outcome, reason: str = "") -> Receipt:
+        """The collector's word on this batch."""
+        batch = self.batch
+        return Receipt(batch.agent, batch.epoch, batch.seq, self.digest.hex(), outcome, reason)
+
+    def _corrected(self, time_ms: int) -> datetime:
+        """Never ahead of the collector: the frontier must not pass our own time."""
+        return min(at(time_ms) + self.offset, self.received_at)
+
+
+def at(time_ms: int) -> datetime:
+    """Milliseconds since 1970 as an aware UTC time."""
+    return _EPOCH + timedelta(milliseconds=time_ms)
+
+
+def clock_offset(received_at: datetime, sent_at_ms: int | None) -> timedelta:
+    """What to add to the host's clock, from the time that the agent says it sent the batch at."""
+    if sent_at_ms is None:
+        return timedelta(0)
+    offset = received_at - at(sent_at_ms)
+    return offset if abs(offset) > TRUSTED_OFFSET else timedelta(0)

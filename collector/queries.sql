@@ -1,0 +1,239 @@
+-- Every query of the collector. Times and "now" come in as parameters; each query binds the tenant first where
+-- the caller knows it.
+
+-- name: agent_by_id
+-- The credential and its whole scope, for checking a token and for evaluation.
+SELECT a.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name, a.public_key, a.revoked_at
+FROM agent a
+JOIN host h ON h.tenant_id = a.tenant_id AND h.host_id = a.host_id
+JOIN tenant t ON t.tenant_id = a.tenant_id
+JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
+WHERE a.agent_id = %(agent_id)s
+
+-- name: api_key_by_hash
+-- The principal behind an API key, unless it was revoked.
+SELECT name, role, tenant_id, deployment_id FROM api_key
+WHERE key_hash = %(key_hash)s AND revoked_at IS NULL
+
+-- name: api_key_insert
+-- Creates an API key; no row when the name is taken.
+INSERT INTO api_key (name, role, tenant_id, deployment_id, key_hash, created_by, created_at)
+VALUES (%(name)s, %(role)s, %(tenant_id)s, %(deployment_id)s, %(key_hash)s, %(created_by)s, %(now)s)
+ON CONFLICT (name) DO NOTHING
+RETURNING api_key_id
+
+-- name: api_keys
+-- All API keys that the caller may see, newest first.
+SELECT k.api_key_id, k.name, k.role, t.key, d.key, k.created_by, k.created_at, k.revoked_at
+FROM api_key k
+LEFT JOIN tenant t ON t.tenant_id = k.tenant_id
+LEFT JOIN deployment d ON d.tenant_id = k.tenant_id AND d.deployment_id = k.deployment_id
+WHERE %(tenant_id)s::int IS NULL OR k.tenant_id = %(tenant_id)s::int
+ORDER BY k.api_key_id DESC
+
+-- name: api_key_revoke
+-- Revokes an API key within the caller's scope; returns its hash so that caches can forget it.
+UPDATE api_key SET revoked_at = coalesce(revoked_at, %(now)s)
+WHERE api_key_id = %(api_key_id)s AND (%(tenant_id)s::int IS NULL OR tenant_id = %(tenant_id)s::int)
+RETURNING key_hash
+
+-- name: deployment_by_key
+-- The ids of a deployment named by its tenant's key and its own.
+SELECT t.tenant_id, d.deployment_id
+FROM tenant t JOIN deployment d ON d.tenant_id = t.tenant_id
+WHERE t.key = %(tenant)s AND d.key = %(deployment)s
+
+-- name: tenant_by_key
+-- The id of the tenant named by its key.
+SELECT tenant_id FROM tenant WHERE key = %(tenant)s
+
+-- name: token_insert
+-- Stores the hash of a new enrolment token.
+INSERT INTO enrolment_token (tenant_id, token_hash, deployment_id, created_by, created_at, expires_at)
+VALUES (%(tenant_id)s, %(token_hash)s, %(deployment_id)s, %(created_by)s, %(now)s, %(expires_at)s)
+
+-- name: token_use
+-- Takes the token for one agent: of any number of callers at once exactly one gets a row.
+UPDATE enrolment_token SET used_at = %(now)s, used_by_agent = %(agent_id)s
+WHERE token_hash = %(token_hash)s AND used_at IS NULL AND expires_at > %(now)s
+RETURNING tenant_id, deployment_id
+
+-- name: token_state
+-- Why a token could not be taken, and whom it was taken by.
+SELECT e.used_at, e.expires_at, a.agent_id, a.public_key, a.revoked_at, h.name
+FROM enrolment_token e
+LEFT JOIN agent a ON a.tenant_id = e.tenant_id AND a.agent_id = e.used_by_agent
+LEFT JOIN host h ON h.tenant_id = a.tenant_id AND h.host_id = a.host_id
+WHERE e.token_hash = %(token_hash)s
+
+-- name: tokens
+-- Enrolment tokens within the caller's scope, newest first; never the tokens themselves.
+SELECT t.key, d.key, e.created_by, e.created_at, e.expires_at, e.used_at, e.used_by_agent
+FROM enrolment_token e
+JOIN tenant t ON t.tenant_id = e.tenant_id
+JOIN deployment d ON d.tenant_id = e.tenant_id AND d.deployment_id = e.deployment_id
+WHERE %(tenant_id)s::int IS NULL OR e.tenant_id = %(tenant_id)s::int
+ORDER BY e.created_at DESC
+LIMIT %(limit)s
+
+-- name: host_upsert
+-- The host of this name in its deployment, made when it is new; facts are replaced. Locks its row.
+INSERT INTO host (tenant_id, deployment_id, name, facts, enrolled_at)
+VALUES (%(tenant_id)s, %(deployment_id)s, %(name)s, %(facts)s, %(now)s)
+ON CONFLICT (tenant_id, deployment_id, name) WHERE retired_at IS NULL
+DO UPDATE SET facts = EXCLUDED.facts
+RETURNING host_id
+
+-- name: agents_supersede
+-- Revokes whatever agent spoke for the host until now: a host has one voice.
+UPDATE agent SET revoked_at = %(now)s, revoked_why = %(why)s
+WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s AND revoked_at IS NULL
+RETURNING agent_id
+
+-- name: agent_insert
+-- Stores the new agent's public key.
+INSERT INTO agent (tenant_id, agent_id, host_id, public_key, enrolled_at)
+VALUES (%(tenant_id)s, %(agent_id)s, %(host_id)s, %(public_key)s, %(now)s)
+
+-- name: agents
+-- Agents within the caller's scope, newest first.
+SELECT a.agent_id, t.key, d.key, h.host_id, h.name, a.enrolled_at, a.revoked_at, a.revoked_why
+FROM agent a
+JOIN host h ON h.tenant_id = a.tenant_id AND h.host_id = a.host_id
+JOIN tenant t ON t.tenant_id = a.tenant_id
+JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
+WHERE %(tenant_id)s::int IS NULL OR a.tenant_id = %(tenant_id)s::int
+ORDER BY a.enrolled_at DESC, a.agent_id
+LIMIT %(limit)s
+
+-- name: agent_revoke
+-- Revokes an agent within the caller's scope; a second time changes nothing.
+UPDATE agent SET revoked_at = coalesce(revoked_at, %(now)s), revoked_why = coalesce(revoked_why, %(why)s)
+WHERE agent_id = %(agent_id)s AND (%(tenant_id)s::int IS NULL OR tenant_id = %(tenant_id)s::int)
+RETURNING revoked_at
+
+-- name: facts_update
+-- Merges what the agent reports of its platform into the host's facts.
+UPDATE host SET facts = facts || %(facts)s
+WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s
+RETURNING facts
+
+-- name: layout_find
+-- Layouts of one tenant by digest.
+SELECT digest, layout_id, body FROM layout
+WHERE tenant_id = %(tenant_id)s AND digest = ANY(%(digests)s)
+
+-- name: layout_insert
+-- Registers a layout once, however many ask at the same time, as long as the tenant has room for it.
+INSERT INTO layout (tenant_id, digest, body, created_at)
+SELECT %(tenant_id)s, %(digest)s, %(body)s, %(now)s
+WHERE (SELECT count(*) FROM layout WHERE tenant_id = %(tenant_id)s) < %(most)s
+ON CONFLICT (tenant_id, digest) DO NOTHING
+
+-- name: ingest_limits
+-- Bounds of one ingest transaction: it waits for locks only briefly and never runs on for ever.
+SELECT set_config('lock_timeout', %(lock_timeout)s, true), set_config('statement_timeout', %(statement_timeout)s, true)
+
+-- name: ledger_insert
+-- Takes the batches' keys in one sorted statement; the rows that come back are the winners.
+INSERT INTO batch_ledger (tenant_id, agent_id, epoch, seq, digest, received_at)
+SELECT * FROM unnest(%(tenant_ids)s::int[], %(agent_ids)s::uuid[], %(epochs)s::bigint[], %(seqs)s::bigint[],
+                     %(digests)s::bytea[], %(received)s::timestamptz[])
+       AS key (tenant_id, agent_id, epoch, seq, digest, received_at)
+ORDER BY 1, 2, 3, 4
+ON CONFLICT DO NOTHING
+RETURNING tenant_id, agent_id, epoch, seq
+
+-- name: ledger_digests
+-- What the ledger holds under keys that were taken already.
+SELECT l.tenant_id, l.agent_id, l.epoch, l.seq, l.digest
+FROM batch_ledger l
+JOIN unnest(%(tenant_ids)s::int[], %(agent_ids)s::uuid[], %(epochs)s::bigint[], %(seqs)s::bigint[])
+     AS key (tenant_id, agent_id, epoch, seq) USING (tenant_id, agent_id, epoch, seq)
+
+-- name: frame_copy
+-- The stream of frames of one group, in PostgreSQL's binary format (collector/copyrow.py).
+COPY frame (tenant_id, host_id, layout_id, time, values) FROM STDIN (FORMAT BINARY)
+
+-- name: event_insert
+-- The events of one group.
+INSERT INTO event (tenant_id, host_id, time, source, event_id, severity, message, attributes)
+SELECT * FROM unnest(%(tenant_ids)s::int[], %(host_ids)s::bigint[], %(times)s::timestamptz[], %(sources)s::text[],
+                     %(event_ids)s::text[], %(severities)s::text[], %(messages)s::text[], %(attributes)s::jsonb[])
+
+-- name: host_layout_insert
+-- Notes that a host sends frames in a layout; sorted, so that two groups never wait for each other in a circle.
+INSERT INTO host_layout (tenant_id, host_id, layout_id, first_seen)
+SELECT * FROM unnest(%(tenant_ids)s::int[], %(host_ids)s::bigint[], %(layout_ids)s::bigint[], %(seen)s::timestamptz[])
+       AS pair (tenant_id, host_id, layout_id, first_seen)
+ORDER BY 1, 2, 3
+ON CONFLICT DO NOTHING
+
+-- name: host_layout_count
+-- How many layouts a host has used in its life.
+SELECT count(*) FROM host_layout WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s
+
+-- name: ledger_expire
+-- Deletes the oldest ledger rows past the horizon, a bounded number at a time.
+DELETE FROM batch_ledger WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM batch_ledger WHERE received_at < %(before)s ORDER BY received_at LIMIT %(limit)s))
+
+-- name: hosts
+-- Hosts within the caller's scope, by id.
+SELECT h.host_id, t.key, d.key, h.name, h.facts, h.enrolled_at, h.retired_at, s.last_seen, s.frontier
+FROM host h
+JOIN tenant t ON t.tenant_id = h.tenant_id
+JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
+LEFT JOIN host_state s ON s.tenant_id = h.tenant_id AND s.host_id = h.host_id
+WHERE (%(tenant_id)s::int IS NULL OR h.tenant_id = %(tenant_id)s::int)
+  AND (%(deployment_id)s::int IS NULL OR h.deployment_id = %(deployment_id)s::int)
+  AND (%(tenant)s::text IS NULL OR t.key = %(tenant)s::text)
+  AND (%(deployment)s::text IS NULL OR d.key = %(deployment)s::text)
+  AND (%(host_id)s::bigint IS NULL OR h.host_id = %(host_id)s::bigint)
+  AND h.host_id > %(after)s
+ORDER BY h.host_id
+LIMIT %(limit)s
+
+-- name: host_tenant
+-- The tenant of a host within the caller's scope: every further read binds it.
+SELECT tenant_id FROM host
+WHERE host_id = %(host_id)s
+  AND (%(tenant_id)s::int IS NULL OR tenant_id = %(tenant_id)s::int)
+  AND (%(deployment_id)s::int IS NULL OR deployment_id = %(deployment_id)s::int)
+
+-- name: host_layouts
+-- The layouts that a host has sent frames in.
+SELECT l.layout_id, l.digest, l.body
+FROM host_layout hl JOIN layout l USING (tenant_id, layout_id)
+WHERE hl.tenant_id = %(tenant_id)s AND hl.host_id = %(host_id)s
+ORDER BY l.layout_id
+
+-- name: latest_frames
+-- The newest frame of a host in each of the given layouts, not older than ``since``.
+SELECT l.layout_id, f.time, f.values
+FROM unnest(%(layout_ids)s::bigint[]) AS l (layout_id)
+CROSS JOIN LATERAL (
+    SELECT time, values FROM frame
+    WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s AND layout_id = l.layout_id AND time >= %(since)s
+    ORDER BY time DESC LIMIT 1) f
+
+-- name: series_points
+-- One series of one layout in steps: least, mean and greatest value, and how many, per step that has any.
+SELECT date_bin(make_interval(secs => %(step_s)s), time, %(start)s) AS at,
+       min(values[%(index)s]), avg(values[%(index)s]), max(values[%(index)s]), count(values[%(index)s])
+FROM frame
+WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s AND layout_id = %(layout_id)s
+  AND time >= %(start)s AND time < %(end)s AND values[%(index)s] IS NOT NULL
+GROUP BY 1 ORDER BY 1
+
+-- name: events
+-- Events of one host, newest first.
+SELECT event_key, time, source, event_id, severity, message, attributes
+FROM event
+WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s AND time >= %(start)s AND time < %(end)s
+  AND (%(severity)s::text IS NULL OR severity = %(severity)s::text)
+  AND (%(source)s::text IS NULL OR source = %(source)s::text)
+  AND (%(before_time)s::timestamptz IS NULL
+       OR (time, event_key) < (%(before_time)s::timestamptz, %(before_key)s::bigint))
+ORDER BY time DESC, event_key DESC
+LIMIT %(limit)s

@@ -1,0 +1,189 @@
+"""Reads for the query API: hosts, newest values, series, events. Every read binds the tenant.
+
+Frames are read here and nowhere else: there is no view, and nobody gets SQL on them directly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from collector.directory import Q
+from collector.layouts import decode
+from collector.series import Point, matches, merge, step_for, with_holes
+from wire.access import Principal
+from wire.layout import Layout, Series
+from wire.problem import NotFound
+
+Connection = AsyncConnection[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host as people see it."""
+
+    host_id: int
+    tenant: str
+    deployment: str
+    name: str
+    facts: dict[str, Any]
+    enrolled_at: datetime
+    retired_at: datetime | None
+    last_seen: datetime | None
+    """Receipt time of its newest batch."""
+    newest_sample_at: datetime | None
+    """Time of the newest sample that was evaluated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The newest reading of one series."""
+
+    metric: str
+    attributes: dict[str, str]
+    at: datetime
+    value: float | None
+    """In the metric's base unit; None = not measured at the newest tick."""
+    interval_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One series over a range of time."""
+
+    attributes: dict[str, str]
+    interval_s: float
+    points: list[Point]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event of a host."""
+
+    event_key: int
+    time: datetime
+    source: str
+    event_id: str
+    severity: str
+    message: str
+    attributes: dict[str, Any]
+
+
+async def hosts(
+    conn: Connection,
+    principal: Principal,
+    *,
+    tenant: str | None = None,
+    deployment: str | None = None,
+    host_id: int | None = None,
+    after: int = 0,
+    limit: int = 100,
+) -> list[Host]:
+    """Hosts that ``principal`` may see, by id, from the one after ``after``."""
+    row = {
+        "tenant_id": principal.tenant_id,
+        "deployment_id": principal.deployment_id,
+        "tenant": tenant,
+        "deployment": deployment,
+        "host_id": host_id,
+        "after": after,
+        "limit": limit,
+    }
+    return [Host(*found) for found in await (await conn.execute(Q.hosts, row)).fetchall()]
+
+
+async def tenant_of(conn: Connection, principal: Principal, host_id: int) -> int:
+    """The tenant of a host that ``principal`` may see. Raises NotFound, also for another tenant's host."""
+    row = {"host_id": host_id, "tenant_id": principal.tenant_id, "deployment_id": principal.deployment_id}
+    found = await (await conn.execute(Q.host_tenant, row)).fetchone()
+    if found is None:
+        raise NotFound(f"There is no host {host_id}.")
+    tenant_id: int = found[0]
+    return tenant_id
+
+
+async def layouts_of(conn: Connection, tenant_id: int, host_id: int) -> dict[int, Layout]:
+    """The layouts that a host has sent frames in, by id."""
+    row = {"tenant_id": tenant_id, "host_id": host_id}
+    rows = await (await conn.execute(Q.host_layouts, row)).fetchall()
+    return {layout_id: decode(body) for layout_id, _, body in rows}
+
+
+async def latest(conn: Connection, tenant_id: int, host_id: int, since: datetime) -> list[Latest]:
+    """The newest reading of each series of a host, not older than ``since``; by metric and attributes."""
+    layouts = await layouts_of(conn, tenant_id, host_id)
+    row = {"tenant_id": tenant_id, "host_id": host_id, "layout_ids": list(layouts), "since": since}
+    newest: dict[tuple[str, tuple[tuple[str, str], ...]], Latest] = {}
+    frames = await (await conn.execute(Q.latest_frames, row)).fetchall()
+    for layout_id, at, values in sorted(frames, key=lambda frame: frame[1]):
+        layout = layouts[layout_id]
+        for series, value in zip(layout.series, values, strict=True):
+            newest[_identity(series)] = Latest(series.metric, series.attributes, at, value, layout.interval_s)
+    return [newest[identity] for identity in sorted(newest)]
+
+
+def _identity(series: Series) -> tuple[str, tuple[tuple[str, str], ...]]:
+    return series.metric, tuple(sorted(series.attributes.items()))
+
+
+async def charts(
+    conn: Connection,
+    tenant_id: int,
+    host_id: int,
+    metric: str,
+    attributes: dict[str, str],
+    start: datetime,
+    end: datetime,
+    points: int,
+) -> list[Chart]:
+    """The host's series of ``metric`` that have ``attributes``: at most ``points`` steps, and the holes."""
+    step = step_for(start, end, points)
+    parts: dict[tuple[tuple[str, str], ...], list[tuple[float, list[Point]]]] = {}
+    for layout_id, layout in (await layouts_of(conn, tenant_id, host_id)).items():
+        for index, series in enumerate(layout.series, start=1):
+            if series.metric != metric or not matches(attributes, series.attributes):
+                continue
+            row = {"tenant_id": tenant_id, "host_id": host_id, "layout_id": layout_id, "index": index}
+            span = {"start": start, "end": end, "step_s": step.total_seconds()}
+            rows = await (await conn.execute(Q.series_points, row | span)).fetchall()
+            part = (layout.interval_s, [Point(*found) for found in rows])
+            parts.setdefault(_identity(series)[1], []).append(part)
+    return [_chart(dict(identity), found, step) for identity, found in sorted(parts.items())]
+
+
+def _chart(attributes: dict[str, str], parts: list[tuple[float, list[Point]]], step: timedelta) -> Chart:
+    interval_s = max(interval for interval, _ in parts)
+    merged = merge(points for _, points in parts)
+    return Chart(
+        attributes, interval_s, with_holes(merged, interval=timedelta(seconds=interval_s), step=step)
+    )
+
+
+async def events(
+    conn: Connection,
+    tenant_id: int,
+    host_id: int,
+    start: datetime,
+    end: datetime,
+    *,
+    severity: str | None = None,
+    source: str | None = None,
+    before: tuple[datetime, int] | None = None,
+    limit: int = 100,
+) -> list[StoredEvent]:
+    """Events of a host, newest first; ``before`` continues after the last one of the page before."""
+    row = {
+        "tenant_id": tenant_id,
+        "host_id": host_id,
+        "start": start,
+        "end": end,
+        "severity": severity,
+        "source": source,
+        "before_time": before[0] if before else None,
+        "before_key": before[1] if before else None,
+        "limit": limit,
+    }
+    return [StoredEvent(*found) for found in await (await conn.execute(Q.events, row)).fetchall()]

@@ -1,0 +1,228 @@
+"""The agents' two requests, as a thin ASGI application beside the framework.
+
+    POST /v1/batches            a batch -> 200 and its receipt, or a problem (then the agent keeps the batch)
+    PUT  /v1/layouts/<digest>   a layout's canonical bytes -> 204
+
+A framework's work per request would cost several times the commit's share of it, hence no framework. The
+steps of a batch: credential, room in the queue, body, bytes and time window (a refusal here is permanent
+and gets a receipt), layouts (409 names those we lack), commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from collector.body import ClientGone, Receive, Scope, Send, decode, header, read_body
+from collector.directory import Agent, Directory
+from collector.group import Committer
+from collector.layouts import LayoutStore, StoredLayout
+from collector.meters import Meters
+from collector.pending import BatchKey, Pending, at, clock_offset
+from collector.problem import MethodNotAllowed
+from collector.settings import CollectorSettings
+from wire import limits
+from wire.batch import Batch, EventBatch, FrameBatch
+from wire.clock import Clock
+from wire.problem import (
+    BadRequest,
+    FieldError,
+    Forbidden,
+    NotFound,
+    Problem,
+    Unprocessable,
+)
+from wire.receipt import Outcome, Receipt
+from wire.refusal import Refusal, UnknownVersion
+from wire.validate import check_width, decode_batch, decode_layout, read_key
+
+BATCHES = "/v1/batches"
+LAYOUTS = "/v1/layouts/"
+_HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MILLISECONDS = re.compile(r"-?[0-9]{1,15}")
+
+
+class IngestApp:
+    """Answers the agents. Stateless but for its parts' caches, which another process can rebuild."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        layouts: LayoutStore,
+        committer: Committer,
+        settings: CollectorSettings,
+        clock: Clock,
+        meters: Meters,
+    ) -> None:
+        self._directory = directory
+        self._layouts = layouts
+        self._committer = committer
+        self._settings = settings
+        self._clock = clock
+        self._meters = meters
+        self._keep = timedelta(days=min(limits.LEDGER_HORIZON_DAYS, settings.frame_retention_days))
+
+    @staticmethod
+    def serves(path: str) -> bool:
+        """True for the addresses that this application answers."""
+        return path == BATCHES or path.startswith(LAYOUTS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request. Raises Problem for what composition turns into problem+json."""
+        try:
+            if scope["path"] == BATCHES:
+                _require_method(scope, "POST")
+                await _reply(send, 200, msgspec.json.encode(await self._batch(scope, receive)))
+            else:
+                _require_method(scope, "PUT")
+                await self._put_layout(scope, receive)
+                await _reply(send, 204, b"")
+        except ClientGone:
+            return
+        except Problem as problem:
+            if scope["path"] == BATCHES:
+                self._meters.turned_away.labels(problem.kind).inc()
+            raise
+
+    async def _batch(self, scope: Scope, receive: Receive) -> Receipt:
+        agent = await self._directory.agent(header(scope, b"authorization"))
+        self._committer.check_room(agent.scope.tenant_id, 0)
+        body = await self._body(scope, receive, limits.MAX_REQUEST_BYTES, limits.MAX_BATCH_BYTES)
+        received_at = self._clock()
+        digest = hashlib.sha256(body).digest()
+        try:
+            batch = _own_batch(body, agent)
+            check_window(batch, received_at, self._keep)
+            layouts = await self._layouts.resolve(agent.scope.tenant_id, _digests(batch))
+            check_widths(batch, layouts)
+        except Refusal as refusal:
+            return self._refused(body, digest, agent, refusal)
+        pending = Pending(
+            key=BatchKey(agent.scope.tenant_id, agent.agent_id, batch.epoch, batch.seq),
+            digest=digest,
+            scope=agent.scope,
+            batch=batch,
+            layouts=layouts,
+            received_at=received_at,
+            offset=clock_offset(received_at, _sent_at(scope)),
+            size=len(body),
+            answer=asyncio.get_running_loop().create_future(),
+        )
+        return await self._committer.submit(pending)
+
+    async def _body(self, scope: Scope, receive: Receive, limit: int, content_limit: int) -> bytes:
+        raw = await read_body(scope, receive, limit=limit, deadline_s=self._settings.body_deadline_s)
+        return decode(raw, header(scope, b"content-encoding"), limit=content_limit)
+
+    def _refused(self, body: bytes, digest: bytes, agent: Agent, refusal: Refusal) -> Receipt:
+        """A permanent refusal needs a receipt, and a receipt needs to know which batch it speaks of."""
+        errors = [FieldError(refusal.field, refusal.reason)]
+        if isinstance(refusal, UnknownVersion):
+            # Nothing is wrong with the bytes: a newer collector will read them. The agent must keep them.
+            raise Unprocessable(str(refusal), slug="unknown-version", errors=errors)
+        try:
+            key = read_key(body)
+        except Refusal:
+            raise Unprocessable(
+                f"The batch cannot be read, not even whose it is: {refusal}", errors=errors
+            ) from None
+        _require_own(key.agent, agent)
+        self._meters.batches.labels(Outcome.REFUSED.value).inc()
+        return Receipt(key.agent, key.epoch, key.seq, digest.hex(), Outcome.REFUSED, str(refusal))
+
+    async def _put_layout(self, scope: Scope, receive: Receive) -> None:
+        agent = await self._directory.agent(header(scope, b"authorization"))
+        named = scope["path"].removeprefix(LAYOUTS)
+        if not _HEX_DIGEST.fullmatch(named):
+            raise NotFound("A layout's address is /v1/layouts/<64 hex digits, the SHA-256 of its bytes>.")
+        body = await self._body(scope, receive, limits.MAX_LAYOUT_BYTES, limits.MAX_LAYOUT_BYTES)
+        if hashlib.sha256(body).hexdigest() != named:
+            raise Unprocessable(
+                "The body's SHA-256 is not the digest in the address.",
+                slug="wrong-digest",
+                errors=[FieldError("body", "must be the very bytes that the digest was taken of")],
+            )
+        try:
+            layout = decode_layout(body)
+        except Refusal as refusal:
+            raise Unprocessable(
+                f"The layout is not acceptable: {refusal}", errors=[FieldError(refusal.field, refusal.reason)]
+            ) from None
+        await self._layouts.register(agent.scope.tenant_id, body, layout, self._clock())
+
+
+class OutsideWindow(Refusal):
+    """A sample older than what we keep, or from the future."""
+
+
+def check_window(batch: Batch, now: datetime, keep: timedelta) -> None:
+    """Raise OutsideWindow for times that the ledger no longer vouches for, or that have not come yet."""
+    name, items = ("events", batch.events) if isinstance(batch, EventBatch) else ("frames", batch.frames)
+    times = [item.time_ms for item in items]
+    oldest, newest = min(times), max(times)
+    if at(oldest) < now - keep:
+        raise OutsideWindow(
+            f"{at(oldest).isoformat()} is more than {keep.days} days ago: older data is not accepted",
+            f"{name}[{times.index(oldest)}].time_ms",
+        )
+    if at(newest) > now + timedelta(seconds=limits.MAX_FUTURE_S):
+        raise OutsideWindow(
+            f"{at(newest).isoformat()} is more than {limits.MAX_FUTURE_S} s ahead of the collector's clock",
+            f"{name}[{times.index(newest)}].time_ms",
+        )
+
+
+def check_widths(batch: Batch, layouts: dict[bytes, StoredLayout]) -> None:
+    """Raise a Refusal unless every frame has one value per series of its layout."""
+    if isinstance(batch, FrameBatch):
+        for index, frame in enumerate(batch.frames):
+            check_width(frame, layouts[frame.layout].layout, f"frames[{index}].values")
+
+
+def _own_batch(body: bytes, agent: Agent) -> Batch:
+    batch = decode_batch(body)
+    _require_own(batch.agent, agent)
+    return batch
+
+
+def _require_own(named: str, agent: Agent) -> None:
+    """Not a permanent refusal: a host with the wrong credential keeps its data until that is put right."""
+    if named != agent.agent_id.hex:
+        raise Forbidden(
+            f"The batch is by agent {named}, the credential is of agent {agent.agent_id.hex}.",
+            slug="other-agent",
+        )
+
+
+def _digests(batch: Batch) -> Iterable[bytes]:
+    return {frame.layout for frame in batch.frames} if isinstance(batch, FrameBatch) else ()
+
+
+def _sent_at(scope: Scope) -> int | None:
+    text = header(scope, b"ucx-sent-at")
+    if text is None:
+        return None
+    if not _MILLISECONDS.fullmatch(text) or not limits.MIN_TIME_MS <= int(text) <= limits.MAX_TIME_MS:
+        raise BadRequest(
+            "UCX-Sent-At must be the host's time at sending, in whole milliseconds since 1970.",
+            errors=[FieldError("UCX-Sent-At", "milliseconds since 1970, between the years 2000 and 2100")],
+        )
+    return int(text)
+
+
+def _require_method(scope: Scope, method: str) -> None:
+    if scope["method"] != method:
+        raise MethodNotAllowed(method)
+
+
+async def _reply(send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-length", str(len(body)).encode())] if status != 204 else []
+    if body:
+        headers.append((b"content-type", b"application/json"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

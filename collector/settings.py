@@ -1,0 +1,52 @@
+"""Settings of the collector, with their units and defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an operator may tune. ``msgspec.convert`` checks the bounds."""
+
+    credential_cache_s: Annotated[float, Meta(ge=0, le=60)] = 30.0
+    """How long a credential is believed without asking the database, in seconds."""
+    linger_s: Annotated[float, Meta(ge=0, le=1)] = 0.002
+    """How long an idle committer waits for company before it commits a lone batch, in seconds."""
+    group_batches: Count = 256
+    """Most batches in one transaction."""
+    group_bytes: Count = 8 * 1024 * 1024
+    """Most batch bytes in one transaction."""
+    committers: Count = 2
+    """Transactions in flight at once."""
+    queue_batches: Count = 4096
+    """Batches that may wait for a commit; past it the answer is 429."""
+    queue_bytes: Count = 64 * 1024 * 1024
+    """Bytes of batches that may wait for a commit; past it the answer is 429."""
+    tenant_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """Largest part of the queue that one tenant may fill."""
+    request_deadline_s: Positive = 20.0
+    """A batch that could not be committed within this time is answered 503, in seconds."""
+    body_deadline_s: Positive = 15.0
+    """A request whose body takes longer to arrive than this is cut off, in seconds."""
+    lock_timeout_s: Positive = 5.0
+    """Longest wait for another commit's locks, in seconds."""
+    frame_retention_days: Annotated[int, Meta(ge=1)] = 30
+    """Raw frames are kept this long, in days."""
+    event_retention_days: Annotated[int, Meta(ge=1)] = 400
+    """Events are kept this long, in days."""
+    enrol_burst: Count = 60
+    """Enrolments that one address may ask for at once."""
+    enrol_per_s: Positive = 2.0
+    """Enrolments per second that one address may ask for, in the long run."""
+    layouts_per_host: Count = 2_000
+    """Layouts that one host may use in its life: a bound on churn, not on size."""
+    layouts_per_tenant: Count = 200_000
+    """Layouts that one tenant may register."""
+    upkeep_every_s: Positive = 600.0
+    """Time between two rounds of upkeep (partitions, ledger expiry), in seconds."""

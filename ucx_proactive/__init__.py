@@ -1,0 +1,1 @@
+"""The programs: command lines, and the composition of the rooms into processes."""

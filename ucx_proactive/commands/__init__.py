@@ -1,0 +1,1 @@
+"""One module per command of ``ucx-proactive``: flags only. ``ucx_proactive.main`` knows their names."""

@@ -1,0 +1,45 @@
+"""What the commands share: how to name a database, and how to work on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import psycopg
+import typer
+
+from storage.faults import EmbeddedError
+from storage.pool import Pool, open_pool
+from ucx_proactive.database import join
+from wire.problem import Problem
+
+T = TypeVar("T")
+
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option("--database-url", envvar="UCX_DATABASE_URL", help="Default: our own in the data directory."),
+]
+DataDir = Annotated[
+    Path,
+    typer.Option("--data-dir", envvar="UCX_DATA_DIR", help="Where our own database lives.", file_okay=False),
+]
+
+
+def with_database(work: Callable[[Pool], Awaitable[T]], database_url: str | None, data_dir: Path) -> T:
+    """Run ``work`` on the database; what it refuses is told in a line, and the command ends with 1."""
+    try:
+        with join(database_url, data_dir, lambda line: typer.echo(line, err=True)) as url:
+            return asyncio.run(_run(work, url))
+    except (Problem, EmbeddedError, psycopg.Error) as error:
+        typer.echo(str(error).strip(), err=True)
+        raise typer.Exit(1) from None
+
+
+async def _run(work: Callable[[Pool], Awaitable[T]], url: str) -> T:
+    pool = await open_pool(url, max_size=2)
+    try:
+        return await work(pool)
+    finally:
+        await pool.close()

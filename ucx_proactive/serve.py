@@ -1,0 +1,205 @@
+"""One process: the HTTP server, the ingest commit and the workers, started in order and stopped in order.
+
+    start   database (our own, if none is named) -> migrations -> partitions, rules -> workers -> listen
+    stop    no new requests -> those in flight answered -> commits drained, workers ended -> pools -> database
+
+SIGTERM and SIGINT stop; a second one does not hurry: what was promised is finished first, within
+``stop_within_s``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+
+from alerting.evaluate import load_evaluator
+from collector import upkeep
+from collector.commit import IngestCommit
+from collector.directory import Directory
+from collector.group import Committer
+from collector.layouts import LayoutStore
+from collector.meters import Meters
+from collector.route import IngestApp
+from storage.embedded import EmbeddedServer
+from storage.migrate import migrate
+from storage.pool import Pool, open_pool
+from ucx_proactive import health, logs, web
+from ucx_proactive.database import leave_note, own_server
+from ucx_proactive.rooms import add_workers, routers
+from ucx_proactive.settings import Rooms, Settings
+from ucx_proactive.supervise import Supervisor
+from wire.clock import Clock, utcnow
+
+log = logging.getLogger(__name__)
+
+WATCH_DATABASE_S = 1.0
+
+
+class DatabaseMoved(Exception):
+    """Our own database came back at another address: this process must be started again."""
+
+
+def serve(settings: Settings, rooms: Rooms) -> None:
+    """Run until told to stop. Raises EmbeddedError, MigrationError or psycopg.Error when it cannot start."""
+    logs.set_up(settings.log_level)
+    signal.signal(signal.SIGTERM, _end_at_once)  # until the loop takes over: nothing is promised yet
+    if settings.database_url is not None:
+        _run(settings, rooms, settings.database_url.get_secret_value(), None)
+        return
+    with own_server(settings.data_dir, log.info) as server:
+        _run(settings, rooms, server.url, server)
+
+
+def _end_at_once(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def _run(settings: Settings, rooms: Rooms, url: str, server: EmbeddedServer | None) -> None:
+    migrate(url, progress=log.info)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(run(settings, rooms, url, server))
+
+
+def _loop_factory() -> Any:
+    """uvloop where it exists: about a third more batches per CPU second."""
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+async def run(settings: Settings, rooms: Rooms, url: str, server: EmbeddedServer | None) -> None:
+    """The process's life between its database's start and stop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _told_to_stop, stop)
+    async with contextlib.AsyncExitStack() as stack:
+        ingest_pool = await _pool(stack, url, rooms.collector.committers + 4)
+        work_pool = await _pool(stack, url, settings.database_connections)
+        process = Process(settings, rooms, ingest_pool, work_pool, utcnow)
+        if server is not None:
+            process.supervisor.add("database", lambda halt: _watch_database(server, url, halt, stop))
+        await process.prepare()
+        await process.run(stop)
+
+
+async def _pool(stack: contextlib.AsyncExitStack, url: str, size: int) -> Pool:
+    pool = await open_pool(url, min_size=2, max_size=size)
+    stack.push_async_callback(pool.close)
+    return pool
+
+
+def _told_to_stop(stop: asyncio.Event) -> None:
+    log.info("told to stop: finishing what was promised")
+    stop.set()
+
+
+class Process:
+    """The parts of one process, put together. Tests build one on a loop of their own."""
+
+    def __init__(
+        self, settings: Settings, rooms: Rooms, ingest_pool: Pool, work_pool: Pool, clock: Clock
+    ) -> None:
+        self.settings = settings
+        self.supervisor = Supervisor()
+        self.registry = CollectorRegistry()
+        self._rooms = rooms
+        self._clock = clock
+        self._pool = ingest_pool
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        tuning = rooms.collector
+        self.meters = Meters(self.registry)
+        self.directory = Directory(ingest_pool, clock, ttl_s=tuning.credential_cache_s)
+        ingest = self._ingest(ingest_pool) if "ingest" in settings.roles else None
+        add_workers(self.supervisor, settings.roles, work_pool, rooms, clock)
+        all_routers = [
+            health.router(work_pool, self.supervisor, self.registry),
+            *routers(work_pool, rooms, clock, self.directory),
+        ]
+        self.app = web.build(all_routers, ingest, self.directory)
+
+    def _ingest(self, pool: Pool) -> IngestApp:
+        tuning = self._rooms.collector
+        commit = IngestCommit(pool, tuning, self._clock, self.meters)
+        committer = Committer(commit, tuning, self.meters)
+        self.supervisor.add("committer", committer.run)
+        self.supervisor.add("upkeep", lambda stop: upkeep.run(pool, tuning, self._clock, stop, self.meters))
+        layouts = LayoutStore(pool, most_per_tenant=tuning.layouts_per_tenant)
+        return IngestApp(self.directory, layouts, committer, tuning, self._clock, self.meters)
+
+    async def prepare(self) -> None:
+        """What must be there before the first request: partitions and rules."""
+        await upkeep.prepare(self._pool, self._rooms.collector, self._clock())
+        async with self._pool.connection() as conn:
+            await load_evaluator(conn)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Listen and work until ``stop``; then finish in order."""
+        halt = (
+            asyncio.Event()
+        )  # the workers outlive the front door: requests in flight wait for their commits
+        workers = asyncio.create_task(self.supervisor.run(halt))
+        try:
+            await self._listen(stop)
+        finally:
+            halt.set()
+            await workers
+        log.info("stopped")
+
+    async def _listen(self, stop: asyncio.Event) -> None:
+        config = uvicorn.Config(
+            self.app,
+            host=self.settings.host,
+            port=self.settings.port,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=self.settings.stop_within_s,
+        )
+        front = _Front(config)
+        socket = config.bind_socket()
+        log.info("listening on http://%s:%d", *socket.getsockname()[:2])
+        stopping = asyncio.create_task(_stop_front(front, stop))
+        try:
+            await front.serve(sockets=[socket])
+        finally:
+            stopping.cancel()
+
+
+class _Front(uvicorn.Server):
+    """uvicorn without its signal handling: it would raise the signal again before our own end is done."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _stop_front(front: uvicorn.Server, stop: asyncio.Event) -> None:
+    await stop.wait()
+    front.should_exit = True
+
+
+async def _watch_database(server: EmbeddedServer, url: str, halt: asyncio.Event, stop: asyncio.Event) -> None:
+    """Start our own PostgreSQL again when it has died. Meanwhile requests get 503: agents keep their data."""
+    while not halt.is_set():
+        if not server.running:
+            log.error("our own PostgreSQL is not running any more: starting it again")
+            if await asyncio.to_thread(server.start) != url:
+                stop.set()
+                raise DatabaseMoved("the database came back at another address; start this process again")
+            leave_note(server.data_dir, url)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(halt.wait(), WATCH_DATABASE_S)
