@@ -66,6 +66,7 @@ class Kind(StrEnum):
     ESCALATED = "escalated"
     AT_RISK = "at_risk"
     BREACHED = "breached"
+    MISSED = "missed"
     LINKED = "linked"
     LANGUAGE = "language"
 
@@ -105,6 +106,10 @@ class Status(msgspec.Struct, frozen=True):
     """Since when none of its alerts fires; None: one does, or it never had one."""
     touched: bool = False
     """A person has done something with it."""
+    attended: bool = False
+    """A person answers for it as it is now: false again when it comes back or worsens."""
+    plan: str | None = None
+    """The plan since an upgrade recorded with the ticket; None: as at opening."""
     back_to: State = State.NEW
     """Where it returns to after waiting or reopening."""
     reopened: int = 0
@@ -119,7 +124,7 @@ FOR_PEOPLE: frozenset[Kind] = frozenset({Kind.RELEASED, Kind.PRIORITY, Kind.PLAN
 _FROM: dict[Kind, frozenset[State]] = {
     Kind.RELEASED: frozenset({State.HELD}),
     Kind.TAKEN: _OPEN,
-    Kind.STARTED: frozenset({State.NEW, State.TAKEN}),
+    Kind.STARTED: frozenset({State.TAKEN}),
     Kind.PAUSED: _WORKING,
     Kind.RESUMED: _WAITING,
     Kind.PRIORITY: _OPEN | {State.HELD},
@@ -129,6 +134,8 @@ _FROM: dict[Kind, frozenset[State]] = {
     Kind.CLOSED: _OPEN | {State.HELD, State.RESOLVED},
 }
 """States from which each act is allowed; what is not listed is told only, and allowed always."""
+_ATTENDING = frozenset({Kind.TAKEN, Kind.STARTED, Kind.PAUSED, Kind.RESUMED, Kind.ACKNOWLEDGED})
+"""What a person does who answers for the ticket."""
 DESK = "desk"
 """The actor of what our own rules do."""
 
@@ -170,7 +177,8 @@ def in_order(history: Iterable[Entry]) -> list[Entry]:
 def apply(status: Status, entry: Entry) -> Status:
     """The status after one more entry. Does not judge: ``check`` does, before anything is recorded."""
     if entry.actor != DESK:
-        status = msgspec.structs.replace(status, touched=True)
+        attended = status.attended or entry.kind in _ATTENDING
+        status = msgspec.structs.replace(status, touched=True, attended=attended)
     changes = _EFFECTS.get(entry.kind, _nothing)(status, entry)
     return msgspec.structs.replace(status, **changes)
 
@@ -220,8 +228,10 @@ def _resumed(status: Status, _entry: Entry) -> Changes:
     return {"state": status.back_to if status.state in _WAITING else status.state}
 
 
-def _priority(_status: Status, entry: Entry) -> Changes:
-    return {"priority": int(entry.detail["to"])}
+def _priority(status: Status, entry: Entry) -> Changes:
+    to = int(entry.detail["to"])
+    worse_by_itself = entry.actor == DESK and to < status.priority
+    return {"priority": to, "attended": status.attended and not worse_by_itself}
 
 
 def _resolved(status: Status, entry: Entry) -> Changes:
@@ -229,9 +239,15 @@ def _resolved(status: Status, entry: Entry) -> Changes:
     return {"state": State.RESOLVED, "resolved_at": entry.at, "back_to": back}
 
 
-def _reopened(status: Status, _entry: Entry) -> Changes:
+def _reopened(status: Status, entry: Entry) -> Changes:
     state = State.TAKEN if status.taken_at is not None and status.back_to is State.NEW else status.back_to
-    return {"state": state, "resolved_at": None, "recovered_at": None, "reopened": status.reopened + 1}
+    return {
+        "state": state,
+        "resolved_at": None,
+        "recovered_at": None,
+        "reopened": status.reopened + 1,
+        "attended": entry.actor != DESK,
+    }
 
 
 def _closed(_status: Status, entry: Entry) -> Changes:
@@ -246,7 +262,12 @@ def _refired(_status: Status, _entry: Entry) -> Changes:
     return {"recovered_at": None}
 
 
+def _plan(_status: Status, entry: Entry) -> Changes:
+    return {"plan": str(entry.detail["plan"])}
+
+
 _EFFECTS = {
+    Kind.PLAN: _plan,
     Kind.RELEASED: _released,
     Kind.TAKEN: _taken,
     Kind.STARTED: _started,

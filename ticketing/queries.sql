@@ -105,10 +105,292 @@ INSERT INTO registry_change (at, actor, origin, act, path, old, new)
 VALUES (%(at)s, %(actor)s, %(origin)s, %(act)s, %(path)s, %(old)s, %(new)s);
 
 -- name: reconsider_alerts
--- Alerts that fire without a ticket are decided again (tenants: keys; NULL = all).
-UPDATE desk_progress p SET reconsider = true
- WHERE p.firing
+-- Alerts that fire without a ticket are decided again at once (tenants: keys; NULL = all).
+UPDATE desk_progress SET look_again_at = %(now)s
+ WHERE look_again_at IS NOT NULL AND firing
    AND (%(tenants)s::text[] IS NULL
-        OR p.tenant_id IN (SELECT tenant_id FROM tenant WHERE key = ANY (%(tenants)s::text[])))
-   AND NOT EXISTS (SELECT FROM ticket_alert a WHERE (a.tenant_id, a.alert_id) = (p.tenant_id, p.alert_id));
+        OR tenant_id IN (SELECT tenant_id FROM tenant WHERE key = ANY (%(tenants)s::text[])));
+
+-- name: open_page_requests
+-- What somebody must be rung for, oldest first.
+SELECT tenant_id, page_request_id, ticket_id, audience, policy, requested_at, reason, ended_at, end_reason
+  FROM page_request WHERE ended_at IS NULL ORDER BY requested_at, page_request_id;
+
+-- name: ended_page_requests
+-- Of these page requests, the ones that have ended.
+SELECT tenant_id, page_request_id, ticket_id, audience, policy, requested_at, reason, ended_at, end_reason
+  FROM page_request
+ WHERE (tenant_id, page_request_id) IN (SELECT * FROM unnest(%(tenants)s::int[], %(requests)s::bigint[]))
+   AND ended_at IS NOT NULL;
+
+-- name: briefing
+-- What a person who is rung must hear (host and alert: read from their rooms' tables).
+SELECT k.number, t.name, d.name, h.name, k.title, k.priority, k.state, k.opened_at,
+       coalesce(a.since, k.opened_at), k.due_at, d.theatre, k.language
+  FROM ticket k
+  JOIN tenant t USING (tenant_id)
+  JOIN deployment d USING (tenant_id, deployment_id)
+  LEFT JOIN host h ON (h.tenant_id, h.host_id) = (k.tenant_id, k.host_id)
+  LEFT JOIN alert a ON (a.tenant_id, a.alert_id) = (k.tenant_id, k.alert_id)
+ WHERE k.tenant_id = %(tenant_id)s AND k.ticket_id = %(ticket_id)s;
+
+-- name: list_tickets
+-- Tickets that match, newest first, from a position on.
+SELECT k.tenant_id, k.ticket_id, k.number, t.key, d.key, h.name, k.channel, k.priority, k.state, k.title,
+       k.opened_at, k.opened_by, k.due_at, k.taken_at, k.taken_by, k.recovered_at, k.resolved_at, k.closed_at,
+       k.next_look_at, k.language, k.flags, p.number, k.problem_key, k.episode, k.parked_at
+  FROM ticket k
+  JOIN tenant t USING (tenant_id)
+  JOIN deployment d USING (tenant_id, deployment_id)
+  LEFT JOIN host h ON (h.tenant_id, h.host_id) = (k.tenant_id, k.host_id)
+  LEFT JOIN ticket p ON (p.tenant_id, p.ticket_id) = (k.tenant_id, k.parent_id)
+ WHERE (%(tenant_id)s::int IS NULL OR k.tenant_id = %(tenant_id)s::int)
+   AND (%(tenant)s::text IS NULL OR t.key = %(tenant)s::text)
+   AND (%(deployment)s::text IS NULL OR d.key = %(deployment)s::text)
+   AND (%(deployment_id)s::int IS NULL OR d.deployment_id = %(deployment_id)s::int)
+   AND (%(states)s::text[] IS NULL OR k.state = ANY (%(states)s::text[]))
+   AND (%(priority)s::int IS NULL OR k.priority = %(priority)s::int)
+   AND (%(number)s::text IS NULL OR k.number = %(number)s::text)
+   AND (%(before_id)s::bigint IS NULL OR k.ticket_id < %(before_id)s::bigint)
+ ORDER BY k.ticket_id DESC
+ LIMIT %(limit)s;
+
+-- name: insert_ticket
+-- Open a ticket, with the next number and the next episode of its problem.
+INSERT INTO ticket (tenant_id, number, deployment_id, host_id, alert_id, problem_key, episode, channel, priority,
+                    state, title, opened_at, opened_by, terms, decision, language, flags)
+SELECT %(tenant_id)s, %(number_prefix)s || '-' || CASE WHEN n < 1000000 THEN lpad(n::text, 6, '0') ELSE n::text END,
+       %(deployment_id)s, %(host_id)s, %(alert_id)s, %(problem_key)s,
+       1 + (SELECT coalesce(max(episode), 0) FROM ticket
+             WHERE tenant_id = %(tenant_id)s AND problem_key = %(problem_key)s),
+       %(channel)s, %(priority)s, %(state)s, %(title)s, %(opened_at)s, %(opened_by)s, %(terms)s, %(decision)s,
+       %(language)s, %(flags)s
+  FROM nextval('ticket_number') AS n
+RETURNING ticket_id, number;
+
+-- name: lock_ticket
+-- One ticket, locked for the caller's transaction.
+SELECT tenant_id, ticket_id, number, terms FROM ticket
+ WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s
+   FOR NO KEY UPDATE;
+
+-- name: lock_open_ticket
+-- The ticket of a problem that is not closed, locked.
+SELECT tenant_id, ticket_id, number, terms FROM ticket
+ WHERE tenant_id = %(tenant_id)s AND problem_key = %(problem_key)s AND state <> 'closed'
+   FOR NO KEY UPDATE;
+
+-- name: claim_ticket
+-- A ticket whose look is due, unless another desk has it in hand.
+SELECT tenant_id, ticket_id, number, terms FROM ticket
+ WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s
+   AND next_look_at <= %(now)s AND parked_at IS NULL
+   FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: ticket_history
+-- What happened to a ticket, in the order of recording.
+SELECT seq, at, kind, actor, detail, reason, origin, step FROM ticket_event
+ WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s
+ ORDER BY seq;
+
+-- name: insert_event
+-- One more line of a ticket's history.
+INSERT INTO ticket_event (tenant_id, ticket_id, seq, at, kind, actor, detail, reason, origin, step)
+VALUES (%(tenant_id)s, %(ticket_id)s, %(seq)s, %(at)s, %(kind)s, %(actor)s, %(detail)s, %(reason)s, %(origin)s,
+        %(step)s);
+
+-- name: update_ticket
+-- The columns that are derived from the history.
+UPDATE ticket
+   SET state = %(state)s, priority = %(priority)s, taken_at = %(taken_at)s, taken_by = %(taken_by)s,
+       resolved_at = %(resolved_at)s, closed_at = %(closed_at)s, recovered_at = %(recovered_at)s,
+       due_at = %(due_at)s, next_look_at = %(next_look_at)s, failures = 0, last_error = NULL, parked_at = NULL
+ WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s;
+
+-- name: open_pages_of_ticket
+-- Whom this ticket has asked to be rung.
+SELECT audience FROM page_request
+ WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s AND ended_at IS NULL;
+
+-- name: insert_page_request
+-- Ask for somebody to be rung.
+INSERT INTO page_request (tenant_id, ticket_id, audience, policy, requested_at, reason)
+VALUES (%(tenant_id)s, %(ticket_id)s, %(audience)s, %(policy)s, %(now)s, %(reason)s);
+
+-- name: end_page_request
+-- No further paging for this ticket and audience, and why.
+UPDATE page_request SET ended_at = %(now)s, end_reason = %(reason)s
+ WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s AND audience = %(audience)s AND ended_at IS NULL;
+
+-- name: due_alerts
+-- Alerts with transitions the desk has not handled, the worst first (alert: read from alerting's table).
+SELECT a.tenant_id, a.alert_id, a.deployment_id, a.changed_at
+  FROM alert a
+  LEFT JOIN desk_progress p ON (p.tenant_id, p.alert_id) = (a.tenant_id, a.alert_id)
+ WHERE a.changed_at >= %(since)s
+   AND a.fired_at IS NOT NULL
+   AND a.last_seq > coalesce(p.handled_seq, 0)
+   AND p.parked_at IS NULL
+   AND (p.retry_at IS NULL OR p.retry_at <= %(now)s)
+ ORDER BY a.priority, a.changed_at
+ LIMIT %(limit)s;
+
+-- name: newest_alert
+-- How far the alerts have come, by database time.
+SELECT max(changed_at) FROM alert;
+
+-- name: alerts_to_reconsider
+-- Alerts that fire without a ticket and are to be decided again.
+SELECT tenant_id, alert_id, deployment_id FROM desk_progress
+ WHERE look_again_at <= %(now)s AND firing AND parked_at IS NULL AND (retry_at IS NULL OR retry_at <= %(now)s)
+ ORDER BY look_again_at
+ LIMIT %(limit)s;
+
+-- name: add_progress
+-- Make sure that there is a row to lock.
+INSERT INTO desk_progress (tenant_id, alert_id, deployment_id)
+VALUES (%(tenant_id)s, %(alert_id)s, %(deployment_id)s)
+ON CONFLICT DO NOTHING;
+
+-- name: claim_progress
+-- Take an alert in hand, unless another desk has it.
+SELECT handled_seq, firing, priority, look_again_at FROM desk_progress
+ WHERE tenant_id = %(tenant_id)s AND alert_id = %(alert_id)s AND parked_at IS NULL
+   FOR UPDATE SKIP LOCKED;
+
+-- name: save_progress
+-- How far the alert has been handled.
+UPDATE desk_progress
+   SET handled_seq = %(handled_seq)s, firing = %(firing)s, priority = %(priority)s,
+       look_again_at = %(look_again_at)s, failures = 0, last_error = NULL, retry_at = NULL
+ WHERE tenant_id = %(tenant_id)s AND alert_id = %(alert_id)s;
+
+-- name: fail_alert
+-- One more failure of an alert; the last one parks it.
+UPDATE desk_progress
+   SET failures = failures + 1, last_error = %(error)s, retry_at = %(now)s + %(pause)s * power(2, failures),
+       parked_at = CASE WHEN failures + 1 >= %(most)s THEN %(now)s END
+ WHERE tenant_id = %(tenant_id)s AND alert_id = %(id)s
+RETURNING failures, parked_at IS NOT NULL;
+
+-- name: fail_ticket
+-- One more failure of a ticket's look; the last one parks it.
+UPDATE ticket
+   SET failures = failures + 1, last_error = %(error)s, next_look_at = %(now)s + %(pause)s * power(2, failures),
+       parked_at = CASE WHEN failures + 1 >= %(most)s THEN %(now)s END
+ WHERE tenant_id = %(tenant_id)s AND ticket_id = %(id)s
+RETURNING failures, parked_at IS NOT NULL;
+
+-- name: fail_acknowledgement
+-- One more failure of an acknowledgement; the last one parks it.
+INSERT INTO acknowledgement_progress AS p (tenant_id, acknowledgement_id, failures, last_error, retry_at, parked_at)
+VALUES (%(tenant_id)s, %(id)s, 1, %(error)s, %(now)s + %(pause)s::interval,
+        CASE WHEN %(most)s <= 1 THEN %(now)s END)
+ON CONFLICT (tenant_id, acknowledgement_id) DO UPDATE
+   SET failures = p.failures + 1, last_error = %(error)s, retry_at = %(now)s + %(pause)s * power(2, p.failures),
+       parked_at = CASE WHEN p.failures + 1 >= %(most)s THEN %(now)s END
+RETURNING failures, parked_at IS NOT NULL;
+
+-- name: lock_problem
+-- One desk at a time decides about a problem, until the end of the transaction.
+SELECT pg_advisory_xact_lock(hashtextextended(%(problem_key)s, %(tenant_id)s));
+
+-- name: record_no_ticket
+-- Why there is no ticket.
+INSERT INTO no_ticket (tenant_id, alert_id, seq, decided_at, outcome, decision)
+VALUES (%(tenant_id)s, %(alert_id)s, %(seq)s, %(now)s, %(outcome)s, %(decision)s)
+ON CONFLICT DO NOTHING;
+
+-- name: last_no_ticket
+-- The newest such decision about an alert.
+SELECT outcome, decision FROM no_ticket
+ WHERE tenant_id = %(tenant_id)s AND alert_id = %(alert_id)s
+ ORDER BY decided_at DESC LIMIT 1;
+
+-- name: link_alert
+-- An alert is one of a ticket's problem.
+INSERT INTO ticket_alert (tenant_id, ticket_id, alert_id, firing)
+VALUES (%(tenant_id)s, %(ticket_id)s, %(alert_id)s, true)
+ON CONFLICT (tenant_id, ticket_id, alert_id) DO UPDATE SET firing = true
+RETURNING xmax = 0;
+
+-- name: quiet_alert
+-- An alert has ended: the tickets that it still fired for and whether others still fire there.
+UPDATE ticket_alert l SET firing = false
+  FROM ticket k
+ WHERE (k.tenant_id, k.ticket_id) = (l.tenant_id, l.ticket_id)
+   AND l.tenant_id = %(tenant_id)s AND l.alert_id = %(alert_id)s AND l.firing
+RETURNING l.ticket_id, k.state <> 'closed',
+          EXISTS (SELECT FROM ticket_alert o
+                   WHERE (o.tenant_id, o.ticket_id) = (l.tenant_id, l.ticket_id)
+                     AND o.alert_id <> l.alert_id AND o.firing);
+
+-- name: due_tickets
+-- Tickets whose look is due, the most urgent first.
+SELECT tenant_id, ticket_id FROM ticket
+ WHERE next_look_at <= %(now)s AND parked_at IS NULL
+ ORDER BY priority, next_look_at
+ LIMIT %(limit)s;
+
+-- name: new_acknowledgements
+-- Acknowledgements that were not consumed yet (written by on-call), the oldest first.
+SELECT a.tenant_id, a.acknowledgement_id
+  FROM acknowledgement a
+  LEFT JOIN acknowledgement_progress p USING (tenant_id, acknowledgement_id)
+ WHERE a.at >= %(since)s
+   AND p.handled_at IS NULL AND p.parked_at IS NULL
+   AND (p.retry_at IS NULL OR p.retry_at <= %(now)s)
+ ORDER BY a.at, a.acknowledgement_id
+ LIMIT %(limit)s;
+
+-- name: acknowledgement_of
+-- One acknowledgement, with its person and the audience that was rung.
+SELECT a.ticket_id, a.at, a.channel, p.key, p.name, r.audience, a.page_request_id
+  FROM acknowledgement a
+  LEFT JOIN person p USING (person_id)
+  LEFT JOIN page_request r USING (tenant_id, page_request_id)
+ WHERE a.tenant_id = %(tenant_id)s AND a.acknowledgement_id = %(acknowledgement_id)s;
+
+-- name: consume_acknowledgement
+-- Mark an acknowledgement as consumed; no row when it was already.
+INSERT INTO acknowledgement_progress AS p (tenant_id, acknowledgement_id, handled_at)
+VALUES (%(tenant_id)s, %(acknowledgement_id)s, %(now)s)
+ON CONFLICT (tenant_id, acknowledgement_id) DO UPDATE SET handled_at = excluded.handled_at
+   WHERE p.handled_at IS NULL
+RETURNING acknowledgement_id;
+
+-- name: outcome_of_acknowledgement
+-- What an acknowledgement came to.
+UPDATE acknowledgement_progress SET outcome = %(outcome)s
+ WHERE tenant_id = %(tenant_id)s AND acknowledgement_id = %(acknowledgement_id)s;
+
+-- name: deployment_facts
+-- All that is known of one deployment (hosts, agents, last contact: read from their rooms' tables).
+SELECT t.name, d.name, d.licence, d.theatre, d.zone, d.country, d.facts, c.document,
+       EXISTS (SELECT FROM host h JOIN agent a USING (tenant_id, host_id)
+                WHERE (h.tenant_id, h.deployment_id) = (d.tenant_id, d.deployment_id)),
+       v.version, v.last_seen
+  FROM deployment d
+  JOIN tenant t USING (tenant_id)
+  LEFT JOIN contract c ON (c.tenant_id, c.deployment_id) = (d.tenant_id, d.deployment_id)
+                      AND c.superseded_at IS NULL
+  LEFT JOIN LATERAL (
+       SELECT h.facts ->> 'platform_version' AS version, s.last_seen
+         FROM host h LEFT JOIN host_state s USING (tenant_id, host_id)
+        WHERE (h.tenant_id, h.deployment_id) = (d.tenant_id, d.deployment_id)
+          AND h.facts ->> 'platform_version' IS NOT NULL
+        ORDER BY h.host_id IS NOT DISTINCT FROM %(host_id)s::bigint DESC, s.last_seen DESC NULLS LAST
+        LIMIT 1) v ON true
+ WHERE d.tenant_id = %(tenant_id)s AND d.deployment_id = %(deployment_id)s;
+
+-- name: contacts_of_deployment
+-- The customer's people who answer for a deployment.
+SELECT name, email, phone, languages, reachable_24h FROM contact
+ WHERE tenant_id = %(tenant_id)s AND (deployment_ids = '{}' OR %(deployment_id)s = ANY (deployment_ids))
+ ORDER BY cardinality(deployment_ids) = 0, contact_id;
+
+-- name: products_named
+-- Products by their keys.
+SELECT p.key, p.name, p.end_of_life, p.end_of_support, p.newest_version
+  FROM product p WHERE p.key = ANY (%(keys)s::text[]);
 

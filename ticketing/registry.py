@@ -16,12 +16,26 @@ is the whole list. Nothing else is ever removed; a person who left is ``active: 
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+import msgspec
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from ticketing.contract import Contract as CoveringContract
+from ticketing.contract import cover, licence_rules
+from ticketing.errors import ContractError
+from ticketing.policy import load_releases
 
 LANGUAGES = ("it", "en", "fr", "de", "es", "pt", "ar")
 """The languages that the programme is given in."""
@@ -69,7 +83,8 @@ HostName = Annotated[str, StringConstraints(min_length=1, max_length=255), After
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s\x00-\x1f]+$", max_length=2000)]
 LicenceKind = Literal["perpetual", "subscription", "cloud"]
 PlanName = Literal["basic", "gold", "platinum"]
-TheatreName = Literal["americas", "europe", "me-sun-thu", "me-mon-fri"]
+TheatreName = Literal["americas", "europe", "me-sun-thu", "me-mon-fri", "rest-of-world"]
+Years = Annotated[int, Field(ge=1, le=100)]
 Day = Annotated[date, Field(ge=date(1990, 1, 1), le=date(2200, 1, 1))]
 
 
@@ -137,41 +152,44 @@ class Renewal(Strict):
 
     ordered: Day
     """Date of the renewal order."""
-    until: Day
-    """Last day covered after it."""
+    until: Day | None = None
+    """Last day covered after it; None: ``years`` from where it starts."""
+    years: Years | None = None
+    """Length where ``until`` is not given; None: the licence's minimum."""
     plan: PlanName | None = None
-    """The plan from then on, where it changed."""
+    """The plan from then on; None: as before."""
+
+
+class PlanChange(Strict):
+    """An upgrade or downgrade during the contract."""
+
+    at: AwareDatetime
+    plan: PlanName
 
 
 class Contract(Strict):
-    """A support contract. A change supersedes it: the old document stays in the history."""
+    """A support contract (read by ticketing/contract.py).
 
-    plan: PlanName
+    A changed one supersedes what is stored: the old document stays in the history."""
+
+    plan: PlanName | None = None
+    """None: nothing was ordered; the plan included with the licence kind, if any."""
     start: Day | None = None
     """First day covered; None: not specified by the order, it starts at ``registered``."""
-    end: Day
-    """Last day covered."""
+    end: Day | None = None
+    """Last day covered by the first period; None: ``years`` from its start."""
     registered: Day | None = None
     """Day of the product's registration."""
+    years: Years | None = None
+    """Length of the first and of every automatic period; None: the licence's minimum."""
     autorenew: bool = False
-    """Cover continues by itself from the old expiry (subscription and cloud)."""
+    """Cover continues by itself from the old expiry (licence kinds that the policy names)."""
     renewals: tuple[Renewal, ...] = ()
+    plan_changes: tuple[PlanChange, ...] = ()
     unpaid: bool = False
     """Tickets are held until a person releases them."""
     excluded: Text | None = None
     """Why the customer is excluded by conduct; tickets are held. None: it is not."""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Contract:
-        first = self.start or self.registered
-        if first is None:
-            raise ValueError("needs 'start', or 'registered' where the order does not specify one")
-        if self.end < first:
-            raise ValueError("ends before it starts")
-        ends = [self.end, *(r.until for r in self.renewals)]
-        if ends != sorted(ends):
-            raise ValueError("renewals must be listed in order, each ending later than the one before")
-        return self
 
 
 class Proactive(Strict):
@@ -195,6 +213,8 @@ class Deployment(Strict):
     country: Country
     region: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{1,3}$")] | None = None
     """ISO 3166-2 subdivision (without the country), for regional holidays."""
+    holiday_country: Country | None = None
+    """Whose public holidays count instead of the country's."""
     languages: tuple[Language, ...] = ()
     """Languages that the site speaks, where its contacts do not say."""
     products: tuple[Key, ...] = ()
@@ -214,6 +234,19 @@ class Deployment(Strict):
     """Per cent; None: the programme's own."""
     contract: Contract | None = None
     """None: not mentioned (stays as it is); a deployment without any has no support."""
+
+    @model_validator(mode="after")
+    def _contract_makes_sense(self) -> Deployment:
+        """Walk the contract's periods as the desk will: what contradicts itself is refused here."""
+        if self.contract is not None:
+            rules = licence_rules(load_releases()[-1], self.licence)
+            today = self.contract.end or self.contract.start or self.contract.registered or date(2020, 1, 1)
+            try:
+                bought = msgspec.convert(self.contract.model_dump(), CoveringContract)
+                cover(bought, rules, datetime(today.year, today.month, today.day, tzinfo=UTC), today)
+            except ContractError as error:
+                raise ValueError(f"contract: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _one_cluster_per_host(self) -> Deployment:

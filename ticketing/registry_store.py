@@ -50,7 +50,7 @@ async def apply(
         for change in changes:
             await _WRITERS[_kind(change)](conn, change, now, actor)
             await _audit(conn, change, now, actor, origin)
-        await _reconsider(conn, changes)
+        await _reconsider(conn, changes, now)
     return changes
 
 
@@ -60,13 +60,13 @@ async def _audit(conn: Connection, change: Change, now: datetime, actor: str, or
     await conn.execute(Q.record_registry_change, values | {"old": old, "new": new})
 
 
-async def _reconsider(conn: Connection, changes: Sequence[Change]) -> None:
+async def _reconsider(conn: Connection, changes: Sequence[Change], now: datetime) -> None:
     """What fires without a ticket is decided again when what the customer bought has changed."""
     if any(c.path[0] == "products" and c.act == "change" for c in changes):
-        await conn.execute(Q.reconsider_alerts, {"tenants": None})
+        await conn.execute(Q.reconsider_alerts, {"tenants": None, "now": now})
     keys = sorted({c.path[1] for c in changes if len(c.path) > 3})
     if keys:
-        await conn.execute(Q.reconsider_alerts, {"tenants": keys})
+        await conn.execute(Q.reconsider_alerts, {"tenants": keys, "now": now})
 
 
 # --- reading ---------------------------------------------------------------------------------------------

@@ -3,17 +3,18 @@
 CREATE TABLE desk_progress (                -- per alert: how far the desk has handled its transitions
     tenant_id     integer NOT NULL,
     alert_id      bigint NOT NULL,
-    deployment_id integer,
+    deployment_id integer NOT NULL,
     handled_seq   integer NOT NULL DEFAULT 0,
     firing        boolean NOT NULL DEFAULT false,  -- as of handled_seq
-    reconsider    boolean NOT NULL DEFAULT false,  -- the contract changed while it fired without a ticket
+    priority      smallint,                 -- the worst handled while firing
+    look_again_at timestamptz,              -- fires without a ticket: decide again then
     failures      smallint NOT NULL DEFAULT 0,
     last_error    text,
     retry_at      timestamptz,              -- after a failure: not before this time
     parked_at     timestamptz,              -- five failures: parked, shown, alarmed
     PRIMARY KEY (tenant_id, alert_id)
 );
-CREATE INDEX desk_progress_reconsider ON desk_progress (tenant_id, alert_id) WHERE reconsider;
+CREATE INDEX desk_progress_again ON desk_progress (look_again_at) WHERE look_again_at IS NOT NULL;
 CREATE INDEX desk_progress_parked ON desk_progress (parked_at) WHERE parked_at IS NOT NULL;
 
 CREATE SEQUENCE ticket_number;
@@ -86,8 +87,9 @@ CREATE TABLE no_ticket (                    -- "no ticket / no page" decisions, 
     alert_id    bigint NOT NULL,
     seq         integer NOT NULL,           -- the transition it answers
     decided_at  timestamptz NOT NULL,
+    outcome     text NOT NULL,              -- why in one word: not_eligible, lapsed ...
     decision    jsonb NOT NULL,
-    PRIMARY KEY (tenant_id, alert_id, seq)
+    PRIMARY KEY (tenant_id, alert_id, seq, decided_at)
 );
 
 CREATE TABLE page_request (                 -- "ring somebody for this ticket"; on-call reads it, ticketing alone writes it
@@ -109,10 +111,15 @@ CREATE INDEX page_request_due ON page_request (requested_at) WHERE ended_at IS N
 CREATE TABLE acknowledgement_progress (     -- which of on-call's acknowledgements ticketing has consumed
     tenant_id          integer NOT NULL,
     acknowledgement_id bigint NOT NULL,
-    handled_at         timestamptz NOT NULL,
-    outcome            text NOT NULL,
+    handled_at         timestamptz,         -- NULL: not yet, it failed
+    outcome            text NOT NULL DEFAULT '',
+    failures           smallint NOT NULL DEFAULT 0,
+    last_error         text,
+    retry_at           timestamptz,
+    parked_at          timestamptz,
     PRIMARY KEY (tenant_id, acknowledgement_id)
 );
+CREATE INDEX acknowledgement_parked ON acknowledgement_progress (parked_at) WHERE parked_at IS NOT NULL;
 
 CREATE TABLE outbox (                       -- "tell somebody": written with the event it tells, sent later, retried
     tenant_id    integer NOT NULL,

@@ -1,0 +1,39 @@
+"""Settings of the ticket desk. Times in seconds unless the name says otherwise."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Defaults for everything that the support programme leaves to us."""
+
+    poll_s: float = 1.0
+    """Longest pause before the desk looks for work (it is woken earlier by a notification)."""
+    listen_s: float = 30.0
+    """How long the connection that listens for notifications is kept before it is renewed."""
+    lookback_s: float = 300.0
+    """How far before the newest alert seen an ordinary search reaches; longer than any ingest commit."""
+    sweep_s: float = 300.0
+    """How often the search reaches back over everything that was ever recorded."""
+    reconsider_s: float = 3600.0
+    """How often a firing alert without a ticket is decided again (cover may begin, a version be reported)."""
+    failures_to_park: int = 5
+    """After so many failures in a row an item is parked, shown and alarmed."""
+    retry_s: float = 2.0
+    """Pause after the first failure of an item; doubled with each further one."""
+    batch: int = 100
+    """Items taken from one search."""
+    reopen_window_h: float = 72.0
+    """A problem that comes back so soon after its ticket was resolved reopens that ticket."""
+    auto_resolve_after_h: float = 24.0
+    """A recovered ticket that no person has touched is resolved after so long; 0 = never."""
+    auto_close_after_h: float = 72.0
+    """A resolved ticket is closed after so long; 0 = only by a person."""
+    paging_policy: str = "default"
+    """Name of the paging policy for technicians."""
+    customer_policy: str = "customer"
+    """Name of the paging policy for the phone notice to the customer."""
+    version_fresh_h: float = 24.0
+    """An agent's report of the platform version wins over the registry's for so long."""
+    number_prefix: str = "UCX"
