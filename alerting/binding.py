@@ -80,6 +80,7 @@ class Plan(msgspec.Struct, frozen=True):
 def bind(rules: Iterable[tuple[Rule, bytes]], layout: Layout, digest: bytes) -> Plan:
     """The plan of a layout under (rule, fingerprint) pairs."""
     bindings = [b for rule, mark in rules for b in _bindings(rule, mark, layout)]
+    bindings.sort(key=lambda b: bool(b.rule.hidden_by))  # causes are judged before their consequences
     gates = [_gates(binding) for binding in bindings]
     return Plan(
         bindings=tuple(bindings),

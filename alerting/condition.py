@@ -96,7 +96,9 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
             raise ValueError(f"cannot read '{text[position:].strip()[:20]}'")
         position = match.end()
         kind = match.lastgroup or ""
-        yield ("number", f"{match['number']} {match['unit'] or ''}") if match["number"] else (kind, match[kind])
+        yield (
+            ("number", f"{match['number']} {match['unit'] or ''}") if match["number"] else (kind, match[kind])
+        )
 
 
 class _Reader:
@@ -197,7 +199,7 @@ def terms(condition: Condition) -> set[str]:
 
 
 def leading_value(condition: Condition, values: Values) -> float | None:
-    """The value to show for the condition: of its first comparison that holds, else of its first known one."""
+    """The value to show for a condition: of its first comparison that holds, else of its first known one."""
     known = [(c, v) for c in comparisons(condition) if (v := value_of(c, values)) is not None]
     held = [v for c, v in known if OPERATORS[c.op](v, c.limit)]
     return held[0] if held else (known[0][1] if known else None)

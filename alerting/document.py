@@ -1,13 +1,13 @@
 """Strict YAML: every fault of a document at once, each with its line and the path of its field.
 
-Only plain data is read: no aliases (they can blow up), no tags, no double keys. Readers take a ``Field`` apart
-with ``mapping``, ``items`` and ``scalar``; whatever is wrong is noted and reading goes on with None.
+Only plain data is read: no aliases (they can blow up), no tags, no double keys. Readers take a ``Field``
+apart with ``mapping``, ``items`` and ``scalar``; whatever is wrong is noted and reading goes on with None.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
@@ -44,7 +44,11 @@ class Field:
 
     @property
     def line(self) -> int:
-        return self.node.start_mark.line + 1
+        return _line(self.node.start_mark)
+
+    @property
+    def is_scalar(self) -> bool:
+        return isinstance(self.node, yaml.ScalarNode)
 
     def fault(self, message: str) -> None:
         """Note that this field is wrong."""
@@ -71,7 +75,7 @@ class Field:
             key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             field = Field(value_node, _join(self.path, key), self.faults)
             if key in seen:
-                self.faults.add(key_node.start_mark.line + 1, field.path, "stands here twice")
+                self.faults.add(_line(key_node.start_mark), field.path, "stands here twice")
             seen.add(key)
             yield key, field
 
@@ -92,7 +96,7 @@ class Field:
             self.fault("must be a single value")
             return None
         try:
-            return yaml.SafeLoader("").construct_object(self.node)  # type: ignore[no-untyped-call]
+            return yaml.SafeLoader("").construct_object(self.node)
         except (yaml.YAMLError, ValueError, OverflowError):
             self.fault("cannot be read")
             return None
@@ -127,6 +131,11 @@ class Field:
             return None
 
 
+def _line(mark: Any) -> int:
+    """Line of a mark, from 1; 0 where the reader kept none."""
+    return mark.line + 1 if mark else 0
+
+
 def _join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
@@ -137,8 +146,7 @@ def read(text: str, name: str) -> Field:
     try:
         node = _compose(text, faults)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        faults.add(line, "document", f"is no valid YAML: {error.problem or error}")
+        faults.add(_line(error.problem_mark), "document", f"is no valid YAML: {error.problem or error}")
     except (yaml.YAMLError, RecursionError) as error:
         faults.add(0, "document", f"is no valid YAML: {error}".splitlines()[0])
     faults.raise_if_any()
@@ -152,7 +160,7 @@ def _compose(text: str, faults: Faults) -> yaml.Node | None:
         return None
     for event in yaml.parse(text, yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
-            faults.add(event.start_mark.line + 1, "document", "aliases (*name) are not allowed: write it out")
+            faults.add(_line(event.start_mark), "document", "aliases (*name) are not allowed: write it out")
     if faults.found:
         return None
     node = yaml.compose(text, yaml.SafeLoader)

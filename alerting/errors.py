@@ -1,8 +1,8 @@
 """The room's errors.
 
-    AlertingError
-    |- PackError         a rule pack, an override or a rule test cannot be accepted; names every fault
-    `- StateError        stored evaluation state cannot be read (written by a newer release?)
+AlertingError
+|- PackError         a rule pack, an override or a rule test cannot be accepted; names every fault
+`- StateError        stored evaluation state cannot be read (written by a newer release?)
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@
 from alerting.evaluator import Evaluator
 from alerting.inputs import EventInput, FrameInput, HostKey, HostScope, HostState, Outcome
 from alerting.judge import evaluate
-from alerting.store import load_evaluator, lock_hosts, save_outcomes
+from alerting.rulebook import load_evaluator
+from alerting.store import lock_hosts, save_outcomes
 
 __all__ = [
     "Evaluator",

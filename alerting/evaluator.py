@@ -2,44 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from alerting.binding import Plan, bind
 from alerting.inputs import HostScope
-from alerting.rule import Matched, Rule
+from alerting.override import Override, apply
+from alerting.rule import Matched, Rule, Silent
 from wire.layout import Layout
 
 _MAX_PLANS = 20_000
 
+Marked = tuple[Rule, bytes]
+"""A rule and its fingerprint."""
+
+
+class RuleSet:
+    """The rules as they are in force for some hosts, and the plans made with them."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.marked: tuple[Marked, ...] = tuple((rule, rule.fingerprint()) for rule in rules)
+        self.by_id = {rule.id: (rule, mark) for rule, mark in self.marked}
+        self.plans: dict[bytes, Plan] = {}
+        self._by_event_id: dict[str, list[tuple[Rule, bytes, Matched]]] = {}
+        self._any_event: list[tuple[Rule, bytes, Matched]] = []
+        self._index_events()
+
+    def _index_events(self) -> None:
+        """Rules that name plain event ids are found by them; the others are asked about every event."""
+        for rule, mark in self.marked:
+            source = rule.source
+            if not rule.enabled or not isinstance(source, Matched):
+                continue
+            if source.ids and not any("*" in pattern for pattern in source.ids):
+                for event_id in {pattern.casefold() for pattern in source.ids}:
+                    self._by_event_id.setdefault(event_id, []).append((rule, mark, source))
+            else:
+                self._any_event.append((rule, mark, source))
+
+    def matched(self, event_id: str) -> list[tuple[Rule, bytes, Matched]]:
+        """The event rules that an event of this id may concern."""
+        return self._by_event_id.get(event_id.casefold(), []) + self._any_event
+
 
 class Evaluator:
-    """The rules of one version, and the plans already made with them. Safe to share between tasks.
+    """The rules of one version, overrides included. Safe to share between tasks.
 
     A plan depends on the layout's content and the rules in force for the host, nothing else; hosts with the
-    same layout share one."""
+    same layout and overrides share one."""
 
-    def __init__(self, version: int, rules: Sequence[Rule]) -> None:
+    def __init__(self, version: int, rules: Sequence[Rule], overrides: Sequence[Override] = ()) -> None:
         self.version = version
         """Version of the rules in the database."""
         self.rules = tuple(rules)
-        self._marked = [(rule, rule.fingerprint()) for rule in self.rules]
-        self._by_id = {rule.id: (rule, mark) for rule, mark in self._marked}
-        self._plans: dict[bytes, Plan] = {}
-        self._matched = [(r, m, r.source) for r, m in self._marked if isinstance(r.source, Matched) and r.enabled]
+        self._plain = RuleSet(self.rules)
+        self._overrides: dict[int, list[Override]] = {}
+        for override in overrides:
+            self._overrides.setdefault(override.tenant_id, []).append(override)
+        self._sets: dict[tuple[int, ...], RuleSet] = {(): self._plain}
+        self._plans = 0
+
+    def in_force(self, scope: HostScope) -> RuleSet:
+        """The rules as they are for one host."""
+        if scope.tenant_id not in self._overrides:
+            return self._plain
+        chosen = self.overrides(scope)
+        key = tuple(o.override_id for o in chosen)
+        found = self._sets.get(key)
+        if found is None:
+            found = self._sets[key] = RuleSet(apply(self.rules, chosen))
+        return found
+
+    def overrides(self, scope: HostScope) -> list[Override]:
+        """The overrides that concern a host: the wider ones first, so that the narrower win."""
+        concern = [o for o in self._overrides.get(scope.tenant_id, ()) if o.concerns(scope)]
+        return sorted(concern, key=lambda o: (o.precedence, o.override_id))
 
     def plan(self, scope: HostScope, digest: bytes, layout: Layout) -> Plan:
         """What frames of this layout are held against."""
-        plan = self._plans.get(digest)
-        if plan is None:
-            if len(self._plans) >= _MAX_PLANS:
-                self._plans.clear()
-            plan = self._plans[digest] = bind(self._marked, layout, digest)
+        rules = self.in_force(scope)
+        plan = rules.plans.get(digest)
+        return plan if plan is not None else self._bind(rules, digest, layout)
+
+    def _bind(self, rules: RuleSet, digest: bytes, layout: Layout) -> Plan:
+        if self._plans >= _MAX_PLANS:
+            for known in self._sets.values():
+                known.plans.clear()
+            self._plans = 0
+        self._plans += 1
+        plan = rules.plans[digest] = bind(rules.marked, layout, digest)
         return plan
 
-    def matched(self, scope: HostScope) -> Iterable[tuple[Rule, bytes, Matched]]:
-        """The event rules in force for a host."""
-        return self._matched
+    def matched(self, scope: HostScope, event_id: str) -> list[tuple[Rule, bytes, Matched]]:
+        """The event rules that an event of a host may concern."""
+        return self.in_force(scope).matched(event_id)
 
-    def rule(self, scope: HostScope, rule_id: str) -> tuple[Rule, bytes] | None:
+    def rule(self, scope: HostScope, rule_id: str) -> Marked | None:
         """The rule of that id as in force for a host, and its fingerprint."""
-        return self._by_id.get(rule_id)
+        return self.in_force(scope).by_id.get(rule_id)
+
+    def silent(self, scope: HostScope, *, whole_deployment: bool) -> list[tuple[Rule, bytes, Silent]]:
+        """The rules about silence in force for a host."""
+        return [
+            (rule, mark, rule.source)
+            for rule, mark in self.in_force(scope).marked
+            if rule.enabled
+            and isinstance(rule.source, Silent)
+            and rule.source.whole_deployment is whole_deployment
+        ]
+
+
+def shortest_silence(rules: Sequence[Rule]) -> float | None:
+    """Seconds of silence that any of the rules could mind; None = none does."""
+    return min(
+        (level.after_s for rule in rules if isinstance(rule.source, Silent) for level in rule.source.levels),
+        default=None,
+    )

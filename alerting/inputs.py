@@ -41,6 +41,7 @@ class HostScope(msgspec.Struct, frozen=True):
     deployment_id: int
     deployment_key: str
     host_id: int
+    """0: the deployment as a whole."""
     host_name: str
 
 
@@ -118,6 +119,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """The host's state afterwards (``version`` unchanged: saving adds one)."""
     alerts: tuple[AlertChange, ...] = ()
     late: tuple[int, ...] = ()
-    """Indexes of inputs that were not judged because newer ones had been: stored, marked for replay."""
+    """Indexes of inputs that were not judged: newer ones of their layout had been (frames), or what they say
+    was over before we heard of it (events). They are stored, and marked for replay."""
     failing: dict[str, str] = {}
     """Rule id -> the error it raised. Shown to people, never in the way of ingest."""

@@ -58,9 +58,7 @@ def step(level: Level, state: LevelState, reading: Reading, at: int, *, gap: boo
     return _towards_idle(level, state, reading.clear, at, gap)
 
 
-def _towards_active(
-    level: Level, state: LevelState, breach: bool | None, at: int, gap: bool
-) -> LevelState:
+def _towards_active(level: Level, state: LevelState, breach: bool | None, at: int, gap: bool) -> LevelState:
     if breach is None:
         return state
     if not breach:

@@ -113,9 +113,7 @@ def _rule(field: Field) -> Rule | None:
     enabled = fields["enabled"].flag() if "enabled" in fields else True
     if source is None or len(field.faults.found) > before:
         return None
-    return Rule(
-        **texts, source=source, problem=problem, labels=labels, hidden_by=hidden_by, enabled=enabled
-    )
+    return Rule(**texts, source=source, problem=problem, labels=labels, hidden_by=hidden_by, enabled=enabled)
 
 
 def _is_id(text: str) -> bool:
@@ -180,17 +178,20 @@ def _level(field: Field, names: set[str]) -> Level | None:
     fields = field.mapping(("priority", "when"), ("for", "clear", "clear_for"))
     if not {"priority", "when"} <= fields.keys():
         return None
-    when = _condition(fields["when"], names)
-    clear = _condition(fields["clear"], names) if "clear" in fields else (cond.Not(when) if when else None)
-    for_s, for_samples = _hold(fields.get("for"))
-    clear_s, clear_samples = _hold(fields.get("clear_for"))
+    when = condition_field(fields["when"], names)
+    clear = (
+        condition_field(fields["clear"], names) if "clear" in fields else (cond.Not(when) if when else None)
+    )
+    for_s, for_samples = hold_field(fields.get("for"))
+    clear_s, clear_samples = hold_field(fields.get("clear_for"))
     priority = _priority(fields["priority"])
     if when is None or clear is None:
         return None
     return Level(priority, when, clear, for_s, for_samples, clear_s, clear_samples)
 
 
-def _condition(field: Field, names: set[str]) -> cond.Condition | None:
+def condition_field(field: Field, names: set[str]) -> cond.Condition | None:
+    """A condition on the given values; None (and a fault) when it is none."""
     parsed = field.parsed(cond.parse)
     unknown = sorted(cond.terms(parsed) - names) if parsed else []
     if unknown:
@@ -198,7 +199,7 @@ def _condition(field: Field, names: set[str]) -> cond.Condition | None:
     return parsed
 
 
-def _hold(field: Field | None) -> tuple[float, int]:
+def hold_field(field: Field | None) -> tuple[float, int]:
     """``10 min`` -> (600, 1); ``3 samples`` -> (0, 3)."""
     if field is None:
         return 0.0, 1

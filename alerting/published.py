@@ -91,6 +91,21 @@ class Transition(msgspec.Struct, frozen=True):
     reason: str
 
 
+class OperationsAlarm(msgspec.Struct, frozen=True):
+    """Something our own operations must know at once; no customer's on-call is bothered with it."""
+
+    alarm_id: int
+    kind: str
+    """``mass-silence``: so many hosts fell silent together that it is probably us."""
+    from_at: datetime
+    """Silences that began from here on are held back."""
+    opened_at: datetime
+    detail: str
+    released_at: datetime | None
+    """A person let the held alerts through."""
+    released_by: str | None
+
+
 Row = tuple[Any, ...]
 
 
@@ -135,3 +150,8 @@ async def transitions_after(
         Q.transitions_after, {"tenant_id": tenant_id, "alert_id": alert_id, "seq": seq}
     )
     return [_transition(row) for row in await cursor.fetchall()]
+
+
+async def open_operations_alarms(conn: AsyncConnection[Row]) -> list[OperationsAlarm]:
+    """What our own operations must know now; page them once per ``alarm_id``."""
+    return [OperationsAlarm(*row) for row in await (await conn.execute(Q.open_operations_alarms)).fetchall()]

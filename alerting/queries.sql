@@ -37,7 +37,7 @@ SELECT k.tenant_id, k.host_id
 -- name: lock_hosts
 -- Locks hosts in (tenant, host) order and reads them, with the newest version of the rules.
 SELECT h.tenant_id, h.host_id, h.version, h.frontier, h.last_seen, h.state,
-       greatest((SELECT max(version) FROM rule_pack WHERE mode = 'active'), 0)
+       (SELECT coalesce(max(version), 0) FROM rule_change)
   FROM unnest(%(tenants)s::int[], %(hosts)s::bigint[]) AS k (tenant_id, host_id)
   JOIN host_state h ON h.tenant_id = k.tenant_id AND h.host_id = k.host_id
  ORDER BY h.tenant_id, h.host_id
@@ -86,20 +86,173 @@ SELECT %(tenant_id)s, alert_id, last_seq, %(at)s, %(now)s, %(from_state)s, %(to_
 -- name: note_failing
 -- A rule that raised: kept beside its version, with the newest error and how often.
 INSERT INTO rule_failure (version, rule_id, error, first_at, last_at)
-VALUES (%(version)s, %(rule_id)s, %(error)s, %(now)s, %(now)s)
+VALUES (%(version)s, %(rule_id)s, %(error)s, now(), now())
     ON CONFLICT (version, rule_id)
     DO UPDATE SET error = excluded.error, last_at = excluded.last_at, times = rule_failure.times + 1;
 
--- name: active_pack
--- The rules in force.
-SELECT version, document FROM rule_pack WHERE mode = 'active' ORDER BY version DESC LIMIT 1;
+-- name: newest_version
+-- Version of the rules, overrides included; it grows with every change, removals too.
+SELECT coalesce(max(version), 0) FROM rule_change;
 
--- name: lock_packs
+-- name: active_packs
+-- The pack in force, and those before it in case it cannot be read.
+SELECT version, document FROM rule_pack WHERE mode = 'active' ORDER BY version DESC LIMIT 5;
+
+-- name: overrides
+-- All overrides in force.
+SELECT override_id, tenant_id, deployment_id, host_id, rule_id, document
+  FROM rule_override WHERE removed_at IS NULL ORDER BY tenant_id, override_id;
+
+-- name: store_override
+-- An override, in force from the commit on.
+WITH changed AS (INSERT INTO rule_change (at) VALUES (now()) RETURNING version)
+INSERT INTO rule_override (tenant_id, deployment_id, host_id, rule_id, document, author, created_at)
+SELECT %(tenant_id)s, %(deployment_id)s::int, %(host_id)s::bigint, %(rule_id)s, %(document)s, %(author)s, now()
+  FROM changed;
+
+-- name: remove_override
+-- Takes an override out of force.
+WITH removed AS (
+    UPDATE rule_override SET removed_at = now()
+     WHERE tenant_id = %(tenant_id)s AND deployment_id IS NOT DISTINCT FROM %(deployment_id)s::int
+       AND host_id IS NOT DISTINCT FROM %(host_id)s::bigint AND rule_id = %(rule_id)s AND removed_at IS NULL
+ RETURNING 1
+)
+INSERT INTO rule_change (at) SELECT now() FROM removed;
+
+-- name: lock_rules
 -- One writer of rules at a time; readers are not held up.
-LOCK TABLE rule_pack IN SHARE ROW EXCLUSIVE MODE;
+LOCK TABLE rule_change IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: store_pack
 -- A new version of the rules, in force from the commit on.
-INSERT INTO rule_pack (name, document, digest, loaded_at, loaded_by)
-VALUES (%(name)s, %(document)s, %(digest)s, now(), %(by)s)
-RETURNING version, document;
+WITH changed AS (INSERT INTO rule_change (at) VALUES (now()) RETURNING version)
+INSERT INTO rule_pack (version, name, document, digest, loaded_at, loaded_by)
+SELECT version, %(name)s, %(document)s, %(digest)s, now(), %(by)s FROM changed
+RETURNING version;
+
+-- name: prove_open
+-- Our front door is open now; since when without a break comes back.
+INSERT INTO front_door (open_since, proven_at) VALUES (%(now)s, %(now)s)
+    ON CONFLICT (one) DO UPDATE
+   SET open_since = CASE WHEN front_door.proven_at < %(broken_before)s THEN excluded.open_since
+                         ELSE front_door.open_since END,
+       proven_at = greatest(front_door.proven_at, excluded.proven_at)
+RETURNING open_since;
+
+-- name: quiet_hosts
+-- Hosts without a receipt since a time, with their state as of now (unlocked: a reason to look, no more).
+SELECT s.tenant_id, t.key, d.deployment_id, d.key, s.host_id, h.name, s.last_seen, s.state
+  FROM host_state s
+  JOIN host h ON h.tenant_id = s.tenant_id AND h.host_id = s.host_id AND h.retired_at IS NULL
+  JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
+  JOIN tenant t ON t.tenant_id = s.tenant_id
+ WHERE s.last_seen < %(before)s
+ ORDER BY s.tenant_id, d.deployment_id, s.host_id;
+
+-- name: fleet
+-- How many hosts report at all, and how many fell silent within a window, in how many deployments.
+SELECT count(*),
+       count(*) FILTER (WHERE q.fell),
+       count(DISTINCT q.deployment_id) FILTER (WHERE q.fell)
+  FROM (SELECT h.deployment_id,
+               greatest(s.last_seen, %(open_since)s) >= %(from)s
+               AND greatest(s.last_seen, %(open_since)s) < %(until)s AS fell
+          FROM host_state s
+          JOIN host h ON h.tenant_id = s.tenant_id AND h.host_id = s.host_id AND h.retired_at IS NULL
+         WHERE s.last_seen >= %(reporting_since)s) AS q;
+
+-- name: nodes
+-- The hosts of a deployment that ever reported and are in service.
+SELECT s.host_id
+  FROM host_state s
+  JOIN host h ON h.tenant_id = s.tenant_id AND h.host_id = s.host_id AND h.retired_at IS NULL
+ WHERE h.tenant_id = %(tenant_id)s AND h.deployment_id = %(deployment_id)s AND s.last_seen IS NOT NULL
+ ORDER BY s.host_id;
+
+-- name: scope_of_host
+-- Names of one host, for evaluation.
+SELECT t.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name
+  FROM host h
+  JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
+  JOIN tenant t ON t.tenant_id = h.tenant_id
+ WHERE h.tenant_id = %(tenant_id)s AND h.host_id = %(host_id)s;
+
+-- name: due_hosts
+-- Hosts that must be looked at although nothing arrives, longest due first.
+SELECT tenant_id, host_id FROM host_state WHERE due_at <= %(now)s ORDER BY due_at LIMIT %(limit)s;
+
+-- name: deployment_alerts
+-- Open alerts of whole deployments under one rule.
+SELECT a.tenant_id, t.key, a.deployment_id, d.key, a.rule_id, a.state, a.priority, a.since, a.fired_at
+  FROM alert a
+  JOIN deployment d ON d.tenant_id = a.tenant_id AND d.deployment_id = a.deployment_id
+  JOIN tenant t ON t.tenant_id = a.tenant_id
+ WHERE a.host_id IS NULL AND a.state NOT IN ('resolved', 'stale')
+ ORDER BY a.tenant_id, a.deployment_id;
+
+-- name: retired_hosts
+-- Hosts out of service that still have open alerts.
+SELECT DISTINCT a.tenant_id, a.host_id
+  FROM alert a
+  JOIN host h ON h.tenant_id = a.tenant_id AND h.host_id = a.host_id
+ WHERE a.state NOT IN ('resolved', 'stale') AND h.retired_at IS NOT NULL
+ ORDER BY 1, 2;
+
+-- name: open_alerts_of_host
+-- A host's open alerts as their rows say.
+SELECT alert_id, state, priority
+  FROM alert
+ WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s AND state NOT IN ('resolved', 'stale')
+ ORDER BY alert_id;
+
+-- name: end_alert
+-- Ends one open alert, with its last transition.
+WITH ended AS (
+    UPDATE alert SET state = %(to_state)s, resolved_at = %(now)s, last_seq = last_seq + 1, changed_at = now()
+     WHERE tenant_id = %(tenant_id)s AND alert_id = %(alert_id)s AND state NOT IN ('resolved', 'stale')
+ RETURNING alert_id, last_seq, coalesce(hidden, silenced) AS muted
+)
+INSERT INTO alert_transition (tenant_id, alert_id, seq, at, recorded_at, from_state, to_state, priority,
+                              muted, reason)
+SELECT %(tenant_id)s, alert_id, last_seq, %(now)s, %(now)s, %(from_state)s, %(to_state)s, %(priority)s,
+       muted, %(reason)s
+  FROM ended;
+
+-- name: forget_host_state
+-- A retired host remembers nothing.
+UPDATE host_state SET version = version + 1, state = NULL, due_at = NULL
+ WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s;
+
+-- name: open_operations_alarms
+-- What our own operations must know now.
+SELECT alarm_id, kind, from_at, opened_at, detail, released_at, released_by
+  FROM operations_alarm WHERE ended_at IS NULL ORDER BY alarm_id;
+
+-- name: open_operations_alarm
+-- Tell operations, once: nothing happens while one of the kind is open.
+INSERT INTO operations_alarm (kind, from_at, opened_at, detail)
+VALUES (%(kind)s, %(from_at)s, %(now)s, %(detail)s)
+    ON CONFLICT DO NOTHING;
+
+-- name: end_operations_alarm
+-- It is over.
+UPDATE operations_alarm SET ended_at = %(now)s WHERE kind = %(kind)s AND ended_at IS NULL;
+
+-- name: release_operations_alarm
+-- A person lets held alerts through; the first release counts.
+UPDATE operations_alarm SET released_at = %(now)s, released_by = %(by)s
+ WHERE alarm_id = %(alarm_id)s AND ended_at IS NULL AND released_at IS NULL
+RETURNING alarm_id;
+
+-- name: forget_never_fired
+-- Alerts that never fired, after their keep.
+WITH old AS (
+    SELECT tenant_id, alert_id FROM alert
+     WHERE fired_at IS NULL AND state IN ('resolved', 'stale') AND resolved_at < %(before)s
+     LIMIT 1000
+), steps AS (
+    DELETE FROM alert_transition t USING old
+     WHERE t.tenant_id = old.tenant_id AND t.alert_id = old.alert_id
+)
+DELETE FROM alert a USING old WHERE a.tenant_id = old.tenant_id AND a.alert_id = old.alert_id;

@@ -1,6 +1,7 @@
 """What a host's evaluation remembers between commits: one small blob per host, in its locked row.
 
-MessagePack: ``[1, {layout digest prefix: newest evaluated ms}, [Track, ...], [EventTrack, ...]]``.
+MessagePack: ``[1, {layout digest prefix: newest evaluated ms}, [Track ...], [EventTrack ...],
+[SilentTrack ...]]``.
 A series that is healthy under plain thresholds has no entry at all. A track's size does not grow with
 time; an event track holds at most ``MAX_BUCKETS`` counters.
 """
@@ -24,6 +25,21 @@ Key = tuple[str, str]
 """(rule id, instance)."""
 
 
+class Told(msgspec.Struct, frozen=True, array_like=True):
+    """What the alert's row says of it."""
+
+    state: str = ""
+    """Empty = there is no row yet."""
+    priority: int = 0
+    """1 .. 4; 0 = none yet."""
+    since: int = 0
+    """When the condition began to hold, ms."""
+    fired_at: int = 0
+    """ms; 0 = not yet."""
+    hidden: str = ""
+    """Why it counts as a consequence of another alert; empty: it does not."""
+
+
 class Track(msgspec.Struct, frozen=True, array_like=True):
     """One rule on one instance that is not plainly healthy."""
 
@@ -31,18 +47,11 @@ class Track(msgspec.Struct, frozen=True, array_like=True):
     instance: str
     rule: bytes
     """Fingerprint of the rule that this was concluded by."""
+    told: Told
     levels: tuple[LevelState, ...]
     """In the rule's order, most severe first."""
     priorities: tuple[int, ...]
     """The levels' priorities: they say which level is which when the rule changes."""
-    recorded: str
-    """State last written to the alert; empty = no row yet."""
-    priority: int
-    """Priority last written; 0 = none."""
-    since: int
-    """When the condition began to hold, ms."""
-    fired_at: int
-    """When it fired, ms; 0 = not yet."""
     last: int
     """Newest frame with a known value, ms."""
     present: int
@@ -57,17 +66,25 @@ class EventTrack(msgspec.Struct, frozen=True, array_like=True):
     rule_id: str
     instance: str
     rule: bytes
+    told: Told
     buckets: tuple[tuple[int, int], ...]
     """(start ms, events), oldest first."""
-    recorded: str
-    priority: int
-    since: int
-    """First event of the window, ms."""
-    fired_at: int
     last: int
     """Newest event, ms."""
     due: int
     """Over at this time, ms, unless another event comes."""
+
+
+class SilentTrack(msgspec.Struct, frozen=True, array_like=True):
+    """A host that was silent for too long, until it has reported often enough."""
+
+    rule_id: str
+    rule: bytes
+    told: Told
+    reports: int
+    """Receipts since."""
+    last: int
+    """The newest of them, ms."""
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -76,6 +93,8 @@ class Memory(msgspec.Struct, frozen=True):
     layouts: Mapping[bytes, int] = {}
     tracks: Mapping[Key, Track] = {}
     events: Mapping[Key, EventTrack] = {}
+    silent: Mapping[str, SilentTrack] = {}
+    """By rule id."""
 
 
 class _Stored(msgspec.Struct, frozen=True, array_like=True):
@@ -83,6 +102,7 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
     layouts: dict[bytes, int]
     tracks: list[Track]
     events: list[EventTrack]
+    silent: list[SilentTrack]
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -94,12 +114,10 @@ EMPTY = Memory()
 
 def dump(memory: Memory) -> bytes | None:
     """The blob; None when there is nothing to remember."""
-    if not (memory.layouts or memory.tracks or memory.events):
+    parts = [list(held.values()) for held in (memory.tracks, memory.events, memory.silent)]
+    if not memory.layouts and not any(parts):
         return None
-    stored = _Stored(
-        VERSION, dict(memory.layouts), list(memory.tracks.values()), list(memory.events.values())
-    )
-    return msgspec.msgpack.encode(stored)
+    return msgspec.msgpack.encode([VERSION, memory.layouts, *parts])
 
 
 def load(blob: bytes | None) -> Memory:
@@ -108,9 +126,12 @@ def load(blob: bytes | None) -> Memory:
         return EMPTY
     try:
         if msgspec.msgpack.decode(blob, type=_Head).version != VERSION:
-            raise StateError(f"The evaluation state is not of version {VERSION}; run the release that wrote it.")
+            raise StateError(
+                f"The evaluation state is not of version {VERSION}; run the release that wrote it."
+            )
         stored = msgspec.msgpack.decode(blob, type=_Stored)
     except msgspec.MsgspecError as error:
         raise StateError(f"The evaluation state cannot be read: {error}") from error
     tracks = {(t.rule_id, t.instance): t for t in stored.tracks}
-    return Memory(stored.layouts, tracks, {(e.rule_id, e.instance): e for e in stored.events})
+    events = {(e.rule_id, e.instance): e for e in stored.events}
+    return Memory(stored.layouts, tracks, events, {s.rule_id: s for s in stored.silent})

@@ -6,7 +6,7 @@ host); then whatever else. ``save_outcomes`` checks that the rows are at the ver
 
 from __future__ import annotations
 
-import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,14 +16,14 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from alerting.errors import StateError
-from alerting.evaluator import Evaluator
 from alerting.inputs import AlertChange, HostKey, HostState, Outcome, from_ms
-from alerting.pack import DEFAULT_NAME, default_document, parse_pack
-from alerting.state import dump, load
+from alerting.published import ENDED, State
+from alerting.state import EMPTY, Memory, dump, load
 from storage.sql import Queries
 
 Q = Queries.load("alerting")
 Row = tuple[Any, ...]
+log = logging.getLogger(__name__)
 
 
 async def lock_hosts(
@@ -41,7 +41,7 @@ async def lock_hosts(
 
 def _state(row: Row) -> HostState:
     tenant_id, host_id, version, frontier, last_seen, blob, pack_version = row
-    return HostState(tenant_id, host_id, version, frontier, pack_version, last_seen, load(blob))
+    return HostState(tenant_id, host_id, version, frontier, pack_version, last_seen, read_memory(blob))
 
 
 async def save_outcomes(conn: AsyncConnection[Row], outcomes: Sequence[Outcome], now: datetime) -> None:
@@ -57,7 +57,7 @@ async def save_outcomes(conn: AsyncConnection[Row], outcomes: Sequence[Outcome],
             await cursor.executemany(Q.record_transition, alerts)
     failing = {(o.state.pack_version, *item) for o in outcomes for item in o.failing.items()}
     for version, rule_id, error in sorted(failing):
-        await conn.execute(Q.note_failing, {"version": version, "rule_id": rule_id, "error": error, "now": now})
+        await conn.execute(Q.note_failing, {"version": version, "rule_id": rule_id, "error": error})
 
 
 async def _save_states(conn: AsyncConnection[Row], states: Sequence[HostState]) -> None:
@@ -75,7 +75,9 @@ async def _save_states(conn: AsyncConnection[Row], states: Sequence[HostState]) 
         },
     )
     if cursor.rowcount != len(states):
-        raise StateError("A host's state changed under its lock: take lock_hosts in the same transaction first.")
+        raise StateError(
+            "A host's state changed under its lock: take lock_hosts in the same transaction first."
+        )
 
 
 def next_due(state: HostState) -> datetime | None:
@@ -87,7 +89,7 @@ def next_due(state: HostState) -> datetime | None:
 
 def _alert(tenant_id: int, alert: AlertChange, now: datetime) -> dict[str, Any]:
     change = alert.change
-    ended = change.to_state in ("resolved", "stale")
+    ended = change.to_state in ENDED
     return msgspec.structs.asdict(change) | {
         "tenant_id": tenant_id,
         "deployment_id": alert.deployment_id,
@@ -107,28 +109,37 @@ def _alert(tenant_id: int, alert: AlertChange, now: datetime) -> dict[str, Any]:
     }
 
 
-async def load_evaluator(conn: AsyncConnection[Row]) -> Evaluator:
-    """The newest active rules; at the very first start, the shipped pack is stored and taken.
-
-    The stored document was checked before it was stored, so that PackError here means damage."""
-    row = await (await conn.execute(Q.active_pack)).fetchone()
-    if row is None:
-        row = await store_pack(conn, default_document(), DEFAULT_NAME, "shipped")
-    version, document = row
-    return Evaluator(version, parse_pack(document, f"rules of version {version}").rules)
+def read_memory(blob: bytes | None) -> Memory:
+    """The memory in a blob; empty (and said loudly) when it cannot be read: ingest goes on."""
+    try:
+        return load(blob)
+    except StateError:
+        log.exception("Evaluation of a host starts anew: its stored state is of no use")
+        return EMPTY
 
 
-async def store_pack(conn: AsyncConnection[Row], document: str, name: str, by: str) -> tuple[int, str]:
-    """Check a pack and make it the active one: (version, document). Raises PackError.
+async def save_deployment_alert(
+    conn: AsyncConnection[Row], tenant_id: int, alert: AlertChange, now: datetime
+) -> None:
+    """A transition of a whole deployment's alert; its hosts' rows are locked by the caller."""
+    await conn.execute(Q.record_transition, _alert(tenant_id, alert, now))
 
-    The same document again makes no new version."""
-    parse_pack(document, name)
-    digest = hashlib.sha256(document.encode()).digest()
-    async with conn.transaction():
-        await conn.execute(Q.lock_packs)
-        row = await (await conn.execute(Q.active_pack)).fetchone()
-        if row is None or row[1] != document:
-            given = {"name": name, "document": document, "digest": digest, "by": by}
-            row = await (await conn.execute(Q.store_pack, given)).fetchone()
-    assert row is not None
-    return row[0], row[1]
+
+async def retire_host(conn: AsyncConnection[Row], key: HostKey, now: datetime) -> None:
+    """A host left service: its open alerts end as stale, and its memory is dropped."""
+    await lock_hosts(conn, [key], now)
+    rows = await (await conn.execute(Q.open_alerts_of_host, key._asdict())).fetchall()
+    for alert_id, state, priority in rows:
+        await conn.execute(
+            Q.end_alert,
+            {
+                "tenant_id": key.tenant_id,
+                "alert_id": alert_id,
+                "from_state": state,
+                "to_state": State.STALE.value,
+                "priority": priority,
+                "reason": "The host was taken out of service.",
+                "now": now,
+            },
+        )
+    await conn.execute(Q.forget_host_state, key._asdict())

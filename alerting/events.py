@@ -1,0 +1,96 @@
+"""Event rules: how often something was said within a window, and for how long no longer. Pure.
+
+Counts live in at most ``MAX_BUCKETS`` counters over the window, whatever the number of events, and do not
+depend on the order in which events arrive.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from alerting import wording
+from alerting.inputs import Change
+from alerting.published import State
+from alerting.rule import CountLevel, Matched
+from alerting.state import MAX_BUCKETS, EventTrack, Key, Told
+from wire.batch import Event
+
+_changed = msgspec.structs.replace
+
+
+class EventStep(NamedTuple):
+    """What an event, or the passing of time, made of a track. As ``samples.Step``."""
+
+    track: EventTrack | None
+    told: Told
+    change: Change | None
+
+
+def instance_of(source: Matched, event: Event) -> str:
+    """The instance that an event speaks of."""
+    return ", ".join(wording.clean(event.attributes.get(name, "")) for name in source.instance)
+
+
+def happened(
+    key: Key, mark: bytes, source: Matched, track: EventTrack | None, event: Event, at: int
+) -> EventStep:
+    """One more event for a rule's instance."""
+    track = track or EventTrack(*key, mark, Told(since=at), (), at, at)
+    newest = max(track.last, at)
+    buckets = _counted(track.buckets, source, at, newest)
+    count = sum(n for _, n in buckets) if source.window_s else 1
+    level = next((level for level in source.levels if count >= level.count), None)
+    track = _changed(track, rule=mark, buckets=buckets, last=newest)
+    if level is None and not track.told.state:
+        told = _changed(track.told, since=buckets[0][0] if buckets else at)
+        return _waiting(_changed(track, told=told), round(source.window_s * 1000))
+    return _firing(track, source, level, event, count, at)
+
+
+def _counted(
+    buckets: tuple[tuple[int, int], ...], source: Matched, at: int, newest: int
+) -> tuple[tuple[int, int], ...]:
+    """The counters with one more event, those past the window left out."""
+    if not source.window_s:
+        return ()
+    window = round(source.window_s * 1000)
+    width = max(window // MAX_BUCKETS, 1)
+    counts = dict(buckets)
+    start = at - at % width
+    counts[start] = counts.get(start, 0) + 1
+    return tuple(sorted((s, n) for s, n in counts.items() if s > newest - window))
+
+
+def _waiting(track: EventTrack, ms: int) -> EventStep:
+    """Not enough yet: forgotten when the window has passed."""
+    return EventStep(_changed(track, due=track.last + ms), track.told, None)
+
+
+def _firing(
+    track: EventTrack, source: Matched, level: CountLevel | None, event: Event, count: int, at: int
+) -> EventStep:
+    """Fires, worsens, or goes on as it is: an event alert never improves before it is quiet."""
+    told, due = track.told, track.last + round(source.quiet_s * 1000)
+    if level is None or (told.state and told.priority <= level.priority):
+        return EventStep(_changed(track, due=due), told, None)
+    reason = wording.event(event, count, source.window_s)
+    before = State(told.state) if told.state else None
+    told = _changed(told, state=State.FIRING.value, priority=level.priority, fired_at=told.fired_at or at)
+    change = Change(at, before, State.FIRING, level.priority, float(count), reason)
+    return EventStep(_changed(track, told=told, due=due), told, change)
+
+
+def expired(track: EventTrack, source: Matched | None, now: int) -> EventStep | None:
+    """Time passed: over when quiet for long enough, or when the rule is gone. None: not yet."""
+    if source is not None and track.due > now:
+        return None
+    told = track.told
+    if not told.state:
+        return EventStep(None, told, None)
+    to = State.RESOLVED if source else State.STALE
+    reason = wording.quiet(source.quiet_s) if source else wording.RULE_GONE
+    at = track.due if source else now
+    change = Change(at, State(told.state), to, told.priority, None, reason)
+    return EventStep(None, _changed(told, state=to.value), change)

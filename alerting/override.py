@@ -1,0 +1,155 @@
+"""Overrides: another threshold for one customer, deployment or host. The narrowest wins, field by field.
+
+rule: host.cpu
+reason: nightly transcoding is normal here        # required: somebody will ask
+enabled: true
+levels:
+  P3: {when: value > 92 %, for: 30 min}           # what is not named stays as it is
+  P2: off                                         # this level never fires here
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from alerting import condition as cond
+from alerting.document import Field, read
+from alerting.inputs import HostScope
+from alerting.pack import condition_field, hold_field
+from alerting.rule import Level, Measured, Rule
+
+_changed = msgspec.structs.replace
+
+
+class LevelChange(msgspec.Struct, frozen=True):
+    """What an override says of one level; None = as it is."""
+
+    priority: int
+    off: bool = False
+    when: cond.Condition | None = None
+    clear: cond.Condition | None = None
+    hold: tuple[float, int] | None = None
+    """(seconds, samples) of ``for``."""
+    clear_hold: tuple[float, int] | None = None
+
+
+class Patch(msgspec.Struct, frozen=True):
+    """The content of an override."""
+
+    rule_id: str
+    reason: str
+    enabled: bool | None = None
+    levels: tuple[LevelChange, ...] = ()
+
+
+class Override(msgspec.Struct, frozen=True):
+    """A patch and whom it concerns."""
+
+    override_id: int
+    tenant_id: int
+    deployment_id: int | None
+    """None = every deployment of the tenant."""
+    host_id: int | None
+    """None = every host."""
+    patch: Patch
+
+    @property
+    def precedence(self) -> int:
+        """0 tenant, 1 deployment, 2 host: the higher wins."""
+        return 2 if self.host_id is not None else int(self.deployment_id is not None)
+
+    @property
+    def level(self) -> str:
+        """The word for ``precedence``."""
+        return ("tenant", "deployment", "host")[self.precedence]
+
+    def concerns(self, scope: HostScope) -> bool:
+        """Whether a host is meant."""
+        return (
+            self.tenant_id == scope.tenant_id
+            and self.deployment_id in (None, scope.deployment_id)
+            and self.host_id in (None, scope.host_id)
+        )
+
+
+def parse_patch(text: str, rules: Sequence[Rule], name: str = "override") -> Patch:
+    """The patch in a document, checked against the rules. Raises PackError with every fault."""
+    root = read(text, name)
+    fields = root.mapping(("rule", "reason"), ("enabled", "levels"))
+    rule = next((r for r in rules if "rule" in fields and r.id == fields["rule"].text()), None)
+    if rule is None and "rule" in fields:
+        fields["rule"].fault(f"there is no rule '{fields['rule'].text()}'")
+    enabled = fields["enabled"].flag() if "enabled" in fields else None
+    reason = fields["reason"].text() if "reason" in fields else ""
+    levels = _levels(fields["levels"], rule) if rule and "levels" in fields else ()
+    root.faults.raise_if_any()
+    assert rule is not None
+    return Patch(rule.id, reason, enabled, levels)
+
+
+def _levels(field: Field, rule: Rule) -> tuple[LevelChange, ...]:
+    source = rule.source
+    if not isinstance(source, Measured):
+        field.fault("only rules that measure values have levels to override; use 'enabled'")
+        return ()
+    priorities = tuple(f"P{level.priority}" for level in source.levels)
+    names = {name for name, _ in source.terms}
+    return tuple(_level(key, f, names) for key, f in field.mapping((), priorities).items())
+
+
+def _level(key: str, field: Field, names: set[str]) -> LevelChange:
+    priority = int(key[1])
+    if field.is_scalar:
+        if field.scalar() is not False:
+            field.fault("must be 'off' or a mapping of when, for, clear, clear_for")
+        return LevelChange(priority, off=True)
+    fields = field.mapping((), ("when", "for", "clear", "clear_for"))
+    return LevelChange(
+        priority,
+        when=condition_field(fields["when"], names) if "when" in fields else None,
+        clear=condition_field(fields["clear"], names) if "clear" in fields else None,
+        hold=hold_field(fields["for"]) if "for" in fields else None,
+        clear_hold=hold_field(fields["clear_for"]) if "clear_for" in fields else None,
+    )
+
+
+def apply(rules: Sequence[Rule], overrides: Iterable[Override]) -> list[Rule]:
+    """The rules as they are under overrides, given widest first."""
+    patches: dict[str, list[Patch]] = {}
+    for override in overrides:
+        patches.setdefault(override.patch.rule_id, []).append(override.patch)
+    return [patched(rule, patches.get(rule.id, [])) for rule in rules]
+
+
+def patched(rule: Rule, patches: Iterable[Patch]) -> Rule:
+    """One rule under its patches, the later ones winning."""
+    for patch in patches:
+        if patch.enabled is not None:
+            rule = _changed(rule, enabled=patch.enabled)
+        if patch.levels and isinstance(rule.source, Measured):
+            rule = _with_levels(rule, rule.source, patch)
+    return rule
+
+
+def _with_levels(rule: Rule, source: Measured, patch: Patch) -> Rule:
+    changes = {change.priority: change for change in patch.levels}
+    merged = [_merged(level, changes.get(level.priority)) for level in source.levels]
+    left = tuple(level for level in merged if level is not None)
+    if not left:
+        return _changed(rule, enabled=False)
+    return _changed(rule, source=_changed(source, levels=left))
+
+
+def _merged(level: Level, change: LevelChange | None) -> Level | None:
+    if change is None:
+        return level
+    if change.off:
+        return None
+    for_s, for_samples = change.hold or (level.for_s, level.for_samples)
+    clear_s, clear_samples = change.clear_hold or (level.clear_for_s, level.clear_samples)
+    when = change.when or level.when
+    unstated = isinstance(level.clear, cond.Not) and change.when is not None
+    clear = change.clear or (cond.Not(when) if unstated else level.clear)
+    return Level(level.priority, when, clear, for_s, for_samples, clear_s, clear_samples)

@@ -1,0 +1,110 @@
+"""The sweep: what happens when nothing happens. Silence, event alerts that are over, hosts out of service.
+
+It takes the same lock as the ingest commit (``lock_hosts``), so the two can never decide about one host at
+the same time; each piece of work is its own short transaction, and any number of sweeps may run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from alerting import frontdoor, silence_sweep
+from alerting.evaluator import Evaluator
+from alerting.inputs import HostKey, HostScope
+from alerting.judge import look
+from alerting.rulebook import current_evaluator
+from alerting.settings import Settings
+from alerting.store import lock_hosts, retire_host, save_outcomes
+from storage.pool import Pool
+from storage.sql import Queries
+from wire.clock import Clock
+
+Q = Queries.load("alerting")
+Connection = AsyncConnection[tuple[Any, ...]]
+log = logging.getLogger(__name__)
+
+BATCH = 200
+"""Hosts looked at in one sweep because of a due time; the rest waits for the next."""
+
+
+async def run(pool: Pool, settings: Settings, clock: Clock, stop: asyncio.Event) -> None:
+    """Sweep until ``stop``. A job that fails is logged and tried again at the next sweep."""
+    sweep = Sweep(pool, settings, clock)
+    while not stop.is_set():
+        await sweep.once()
+        try:
+            await asyncio.wait_for(stop.wait(), settings.sweep_interval_s)
+        except TimeoutError:
+            continue
+
+
+class Sweep:
+    """The sweep's jobs; holds the rules between sweeps, nothing else."""
+
+    def __init__(self, pool: Pool, settings: Settings, clock: Clock) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._clock = clock
+        self._evaluator: Evaluator | None = None
+
+    async def once(self) -> None:
+        """One sweep. Never raises: each job stands alone."""
+        for job in (self.silence, self.due, self.retired, self.forget):
+            await self._guarded(job)
+
+    async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await job()
+        except Exception:
+            log.exception("sweep: %s failed; it is tried again at the next sweep", job.__name__)
+
+    async def _rules(self, conn: Connection) -> Evaluator:
+        self._evaluator = await current_evaluator(conn, self._evaluator)
+        return self._evaluator
+
+    async def silence(self) -> None:
+        """Hosts and deployments from which nothing came."""
+        now = self._clock()
+        opened = await frontdoor.open_since(self._pool, self._settings, now)
+        if opened is None:
+            log.warning("sweep: our front door is not proven open; silence is not judged")
+            return
+        async with self._pool.connection() as conn:
+            evaluator = await self._rules(conn)
+        await silence_sweep.sweep(self._pool, self._settings, evaluator, opened, now)
+
+    async def due(self) -> None:
+        """Event alerts that are over by the passing of time."""
+        now = self._clock()
+        async with self._pool.connection() as conn:
+            evaluator = await self._rules(conn)
+            rows = await (await conn.execute(Q.due_hosts, {"now": now, "limit": BATCH})).fetchall()
+        for tenant_id, host_id in rows:
+            async with self._pool.connection() as conn, conn.transaction():
+                await self._look(conn, evaluator, HostKey(tenant_id, host_id), now)
+
+    async def _look(self, conn: Connection, evaluator: Evaluator, key: HostKey, now: datetime) -> None:
+        state = (await lock_hosts(conn, [key], now))[key]
+        row = await (await conn.execute(Q.scope_of_host, key._asdict())).fetchone()
+        if row is not None and state.pack_version <= evaluator.version:
+            await save_outcomes(conn, [look(evaluator, HostScope(*row), state, now)], now)
+
+    async def retired(self) -> None:
+        """Hosts out of service: their open alerts end as stale."""
+        async with self._pool.connection() as conn:
+            rows = await (await conn.execute(Q.retired_hosts)).fetchall()
+        for row in rows:
+            async with self._pool.connection() as conn, conn.transaction():
+                await retire_host(conn, HostKey(*row), self._clock())
+
+    async def forget(self) -> None:
+        """Alerts that were only ever pending."""
+        before = self._clock() - timedelta(days=self._settings.never_fired_days)
+        async with self._pool.connection() as conn:
+            await conn.execute(Q.forget_never_fired, {"before": before})
