@@ -178,7 +178,7 @@ class EmbeddedServer:
         if leftovers.postmaster(self.pgdata):
             self._progress("PostgreSQL was left running by a killed process; stopping it first")
             self._stop_postmaster("fast")
-        leftovers.end_orphans(self.pgdata)
+        leftovers.end_orphans(self.pgdata, self.data_dir / "run")
 
     def _create(self) -> None:
         self._progress("First start: making the database (a few seconds)")

@@ -50,8 +50,8 @@ def _pid_in_file(pgdata: Path) -> int | None:
         return None
 
 
-def end_orphans(pgdata: Path) -> None:
-    """Ends what is left of a server whose postmaster is gone, and removes its stale pid file.
+def end_orphans(pgdata: Path, run_dir: Path) -> None:
+    """Ends what is left of a server whose postmaster is gone, and removes its pid file and its socket's.
 
     Backends notice the death of their postmaster by themselves, one that is busy only later; it is killed
     then. Nothing is lost by that: recovery at the next start replays what was committed."""
@@ -60,7 +60,8 @@ def end_orphans(pgdata: Path) -> None:
     for process in left:
         _kill(process)
     psutil.wait_procs(left, timeout=_PATIENCE_S)
-    (pgdata / "postmaster.pid").unlink(missing_ok=True)
+    for stale in (pgdata / "postmaster.pid", *run_dir.glob(".s.PGSQL.*")):
+        stale.unlink(missing_ok=True)
 
 
 def kill_all(pgdata: Path) -> None:

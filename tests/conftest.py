@@ -21,6 +21,14 @@ from storage.serverconf import FAST_AND_FORGETFUL
 _TEMPLATE = "ucx_template"
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what asks for a program that is not here: ``@pytest.mark.needs("chromium")``."""
+    for mark in item.iter_markers("needs"):
+        for program in mark.args:
+            if shutil.which(program) is None:
+                pytest.skip(f"{program} is not installed; ./dev test installs it when run as root on Debian")
+
+
 @pytest.fixture(scope="session")
 def fast_server() -> Iterator[EmbeddedServer]:
     """One server per test run and parallel worker, without durability: tests that kill take ``server``."""
