@@ -35,6 +35,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
 Windows = tuple[Hours, ...]
 Cover = Literal["base", "extended", "always"]
+DayKind = Literal["working", "special", "holiday", "closing", "closed", "always"]
 
 
 def to_us(at: datetime) -> int:
@@ -63,6 +64,8 @@ class Spec(msgspec.Struct, frozen=True):
     closing_days: tuple[date, ...] = ()
     """Days that are closed (or, by policy, have the holiday's hours)."""
     closing: Literal["closed", "holiday"] = "closed"
+    specials: tuple[int, ...] = ()
+    """Weekdays (0 Monday) with special hours; tells them apart in texts."""
 
 
 class Day(msgspec.Struct, frozen=True):
@@ -70,7 +73,7 @@ class Day(msgspec.Struct, frozen=True):
 
     on: date
     windows: Windows
-    kind: Literal["working", "special", "holiday", "closing", "closed", "always"]
+    kind: DayKind
     holiday: str | None = None
     """Name of the public holiday."""
 
@@ -138,7 +141,8 @@ class WorkingCalendar:
         if name is not None:
             return Day(on, spec.holiday, "holiday", name)
         windows = self._bases[on.weekday()]
-        return Day(on, windows, "working" if windows else "closed")
+        kind: DayKind = "special" if on.weekday() in spec.specials else "working"
+        return Day(on, windows, kind if windows else "closed")
 
     def local_date(self, at: datetime) -> date:
         """The date on the wall in the calendar's zone."""
@@ -353,4 +357,5 @@ def spec_for(release: Release, terms: Terms, cover: Cover) -> Spec:
         region=terms.region,
         closing_days=terms.closing_days,
         closing=release.holidays.closing_days,
+        specials=tuple(WEEKDAYS.index(name) for name in theatre.special_days) if extended else (),
     )

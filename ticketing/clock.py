@@ -172,14 +172,14 @@ def compute(release: Release, history: Sequence[ClockEvent], now: datetime) -> C
 
 def of_timeline(release: Release, line: Timeline) -> ClockState:
     """``compute`` for a history that is checked and cut already."""
-    segments, settled_at = _until_settled(line)
+    segments, settled_at = until_settled(line)
     run = _Run(release)
     for segment in segments:
         run.walk(segment, line.opened_at)
     return _state(run, segments[-1], settled_at)
 
 
-def _until_settled(line: Timeline) -> tuple[tuple[Segment, ...], datetime | None]:
+def until_settled(line: Timeline) -> tuple[tuple[Segment, ...], datetime | None]:
     """The segments that the clock walks: up to taking in charge, else to a resolution that stands."""
     if line.taken_at is not None:
         # what lies before it; of segments at that very instant the one in which it was taken is the last
