@@ -50,6 +50,10 @@ class Field:
     def is_scalar(self) -> bool:
         return isinstance(self.node, yaml.ScalarNode)
 
+    @property
+    def is_mapping(self) -> bool:
+        return isinstance(self.node, yaml.MappingNode)
+
     def fault(self, message: str) -> None:
         """Note that this field is wrong."""
         self.faults.add(self.line, self.path, message)

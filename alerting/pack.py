@@ -21,6 +21,7 @@ Instead of ``metric`` or ``terms`` a rule has ``event`` (levels: ``count``) or `
 from __future__ import annotations
 
 import importlib.resources
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -164,6 +165,9 @@ def _where(field: Field | None) -> tuple[tuple[str, Patterns], ...]:
 def _patterns(field: Field | None) -> Patterns:
     if field is None:
         return ()
+    if field.is_mapping:
+        excluded = field.mapping(("not",)).get("not")
+        return tuple(f"!{pattern}" for pattern in _patterns(excluded))
     patterns = tuple(item.text(empty=True) for item in field.one_or_more())
     if not patterns:
         field.fault("must name at least one pattern")
@@ -200,18 +204,23 @@ def condition_field(field: Field, names: set[str]) -> cond.Condition | None:
 
 
 def hold_field(field: Field | None) -> tuple[float, int]:
-    """``10 min`` -> (600, 1); ``3 samples`` -> (0, 3)."""
+    """``10 min`` -> (600, 1); ``3 samples`` -> (0, 3); ``3 samples and 3 min`` -> (180, 3)."""
     if field is None:
         return 0.0, 1
-    words = field.text().split()
-    if len(words) == 2 and words[1] in ("sample", "samples") and words[0].isascii() and words[0].isdigit():
-        if not 1 <= int(words[0][:6]) <= 1000:
-            field.fault("must be 1 to 1000 samples")
-        return 0.0, int(words[0][:6])
-    seconds = field.parsed(parse_duration)
-    if seconds is not None and seconds > 30 * _DAY_S:
-        field.fault("must be at most 30 d")
-    return seconds or 0.0, 1
+    return field.parsed(_parse_hold) or (0.0, 1)
+
+
+def _parse_hold(text: str) -> tuple[float, int]:
+    seconds, samples = 0.0, 1
+    for part in text.split(" and "):
+        counted = re.fullmatch(r"\s*([0-9]{1,4}) samples?\s*", part)
+        if counted:
+            samples = int(counted[1])
+        else:
+            seconds = parse_duration(part)
+    if seconds > 30 * _DAY_S or not 1 <= samples <= 1000:
+        raise ValueError("must be at most 30 d, and 1 to 1000 samples")
+    return seconds, samples
 
 
 def _priority(field: Field) -> int:

@@ -20,7 +20,8 @@ from alerting.condition import Condition
 from wire.batch import Event
 
 Patterns = tuple[str, ...]
-"""Texts of which one must match, case-insensitively; ``*`` stands for any run of characters."""
+"""Texts of which one must match, case-insensitively; ``*`` stands for any run of characters, and a text after
+``!`` must not match."""
 
 
 def pattern_matches(pattern: str, text: str) -> bool:
@@ -46,8 +47,11 @@ def _pieces_match(pieces: list[str], text: str) -> bool:
 
 
 def any_matches(patterns: Patterns, text: str) -> bool:
-    """True when one pattern matches, or when there is none."""
-    return not patterns or any(pattern_matches(p, text) for p in patterns)
+    """True when no ``!`` pattern matches, and one of the others does (or there are no others)."""
+    if any(p.startswith("!") and pattern_matches(p[1:], text) for p in patterns):
+        return False
+    wanted = [p for p in patterns if not p.startswith("!")]
+    return not wanted or any(pattern_matches(p, text) for p in wanted)
 
 
 class Selector(msgspec.Struct, frozen=True):

@@ -1,0 +1,1 @@
+"""Test cases of the shipped rules, as data: see alerting/ruletest.py."""
