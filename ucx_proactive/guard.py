@@ -45,7 +45,7 @@ class Guard:
         if scope["type"] != "http":
             await _turn_away(scope, receive, send)
             return
-        watched = _Watched(receive, send)
+        watched = _Watched(receive, send, body_expected=_has_body(scope))
         try:
             await self._answer(scope, watched.receive, watched.send)
         except ClientGone:
@@ -75,11 +75,11 @@ class Guard:
 class _Watched:
     """Notes how far a request and its answer have come."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, *, body_expected: bool) -> None:
         self._receive = receive
         self._send = send
         self.started = False
-        self.body_read = False
+        self.body_read = not body_expected
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -89,6 +89,12 @@ class _Watched:
     async def send(self, message: Message) -> None:
         self.started = True
         await self._send(message)
+
+
+def _has_body(scope: Scope) -> bool:
+    """Whether the request's headers announce a body."""
+    chunked = header(scope, b"transfer-encoding") is not None
+    return chunked or header(scope, b"content-length") not in (None, "0")
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -114,6 +114,8 @@ class Process:
         self.settings = settings
         self.supervisor = Supervisor()
         self.registry = CollectorRegistry()
+        self.address: tuple[str, int] | None = None
+        """Host and port that it listens on, once it does."""
         self._rooms = rooms
         self._clock = clock
         self._pool = ingest_pool
@@ -171,12 +173,20 @@ class Process:
         )
         front = _Front(config)
         socket = config.bind_socket()
-        log.info("listening on http://%s:%d", *socket.getsockname()[:2])
         stopping = asyncio.create_task(_stop_front(front, stop))
+        watching = asyncio.create_task(self._announce(front, socket.getsockname()[:2]))
         try:
             await front.serve(sockets=[socket])
         finally:
             stopping.cancel()
+            watching.cancel()
+
+    async def _announce(self, front: uvicorn.Server, address: tuple[str, int]) -> None:
+        """Tell where we listen, once we do."""
+        while not front.started:
+            await asyncio.sleep(0.01)
+        self.address = address
+        log.info("listening on http://%s:%d", *address)
 
 
 class _Front(uvicorn.Server):
