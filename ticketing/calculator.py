@@ -12,8 +12,8 @@ from typing import Any
 from ticketing import clock, escalation, explain
 from ticketing.history import ClockEvent, Timeline, timeline
 from ticketing.policy import Priority, Release, priority_name, priority_of, release_for, release_named
-from ticketing.reason import Reason
 from ticketing.question import EVENTS, CalculatorError, Request
+from ticketing.reason import Reason
 from ticketing.terms import Terms, resolve, with_plan
 
 CALCULATOR = "calculator"
@@ -146,3 +146,29 @@ def _priority(text: str) -> Priority:
         return priority_of(text)
     except ValueError as error:
         raise CalculatorError([f"event 'priority:{text}': {error}"]) from None
+
+
+def readable(answer: dict[str, Any]) -> str:
+    """The answer for a terminal."""
+    due = answer["due_at"] or "no deadline"
+    if answer["projected"]:
+        due += " (projected: as if it resumed now)"
+    rows = [("due", due), ("state", answer["state"]), ("met", _yes_no(answer["met"]))]
+    rows += [("consumed", f"{answer['consumed_s']} s"), ("remaining", _seconds(answer["remaining_s"]))]
+    rows += [("SLA", answer["sla"]), ("as of", answer["now"])]
+    lines = [f"{name:<10} {value}" for name, value in rows]
+    lines += ["", "escalation", *(_escalation_line(step) for step in answer["escalations"])]
+    lines += [] if answer["escalations"] else ["  none"]
+    return "\n".join([*lines, "", "why", *(f"  - {reason}" for reason in answer["reasons"])])
+
+
+def _yes_no(met: bool | None) -> str:
+    return "not decided" if met is None else "yes" if met else "no"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value} s"
+
+
+def _escalation_line(step: dict[str, Any]) -> str:
+    return f"  {step['after_h']:>3} h  {step['due_at'] or '-':<24} {step['role']} ({step['status']})"

@@ -68,7 +68,7 @@ def read_request(values: Mapping[str, Any]) -> Request:
         priority=priority or 1,
         opened=opened or _NEVER,
         licence=reader.word("licence") or "subscription",
-        country=reader.upper("country"),
+        country=reader.country(),
         region=reader.upper("region"),
         zone=zone,
         events=reader.events(),
@@ -116,6 +116,12 @@ class _Reader:
     def upper(self, name: str) -> str | None:
         text = self.text(name)
         return None if text is None else text.upper()
+
+    def country(self) -> str | None:
+        code = self.upper("country")
+        if code is not None and not (len(code) == 2 and code.isascii() and code.isalpha()):
+            self.faults.append(f"country: '{code}' is no ISO 3166-1 code; write two letters such as IT")
+        return code
 
     def flag(self, name: str) -> bool:
         value = self.values.get(name, False)
@@ -178,3 +184,14 @@ class _Reader:
     def refuse_unknown(self) -> None:
         for name in self.values.keys() - set(OPTIONS):
             self.faults.append(f"{name}: is not known; known are {', '.join(OPTIONS)}")
+
+
+def read_line(line: bytes) -> dict[str, Any]:
+    """One JSON line -> its object. Raises CalculatorError."""
+    try:
+        values = msgspec.json.decode(line, strict=True)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CalculatorError([f"the line is not JSON: {error}"]) from None
+    if not isinstance(values, dict):
+        raise CalculatorError(["the line must be a JSON object with the options as keys"])
+    return values

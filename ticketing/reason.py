@@ -126,8 +126,15 @@ def _document(reason: Reason) -> dict[str, Any]:
 
 
 def from_documents(documents: Iterable[Mapping[str, Any]]) -> tuple[Reason, ...]:
-    """The reasons of a stored record, for rendering in another language."""
-    return tuple(
-        Reason(d["code"], dict(d.get("params", {})), d.get("section", ""), from_documents(d.get("parts", ())))
-        for d in documents
-    )
+    """The reasons of a stored record, for rendering in another language.
+
+    A code that this version does not know (a text of somebody's own, a record of another version) keeps its
+    stored text in every language."""
+    return tuple(_reason(document) for document in documents)
+
+
+def _reason(document: Mapping[str, Any]) -> Reason:
+    code, section = document["code"], document.get("section", "")
+    if code not in TEMPLATES or code == "said":
+        return Reason("said", {"text": document.get("text", code)}, section)
+    return Reason(code, dict(document.get("params", {})), section, from_documents(document.get("parts", ())))

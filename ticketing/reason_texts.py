@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 TEMPLATES: dict[str, str] = {
+    "said": "{text}",
     # --- terms ---
     "theatre": "served by the theatre {theatre}",
     "theatre-nearest": "rest of the world: the hours of {theatre}, whose UTC offset is nearest to {zone}",

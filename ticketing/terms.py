@@ -159,7 +159,7 @@ def _holidays(
     wanted = override or (country if release.holidays.from_ == "customer" else None) or own
     if not known_country(wanted):
         return own, None, (Reason("holidays-unknown", {"country": wanted, "instead": own}, "§4"),)
-    kept = region if region and wanted == country else None
+    kept = region if region and wanted == (country or own) else None
     if kept and not known_region(wanted, kept):
         return wanted, None, (Reason("region-unknown", {"country": wanted, "region": kept}, "§4"),)
     code = "holidays-region" if kept else "holidays"
