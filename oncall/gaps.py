@@ -1,8 +1,8 @@
 """Gaps: contracted time in which nobody can be reached, to the second.
 
-A schedule has a gap where it has nobody on call. A paging policy has a gap where none of its steps rings
-anybody: that is asked of ``policy.decide``, the very decision the pager takes, at every instant at which
-its answer can change; what a policy says about gates, language, R&D and phones is therefore in it.
+A schedule has a gap where it has nobody on call who can be rung. A paging policy has a gap where none of
+its steps rings anybody: that is asked of ``policy.decide``, the very decision the pager takes, at every
+instant at which its answer can change; what a policy says about gates, language, R&D and phones is in it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from itertools import pairwise
 import msgspec
 
 from oncall.policy import RINGS, Callee, Hours, PagingPolicy, WhoIsOn, decide, hours_open
+from oncall.rota_file import Rota
 from oncall.schedule import Schedule, Shift, in_order, shifts
 from oncall.wall import Span, clipped, merged, without
 
@@ -39,12 +40,34 @@ def coverage(hours: Hours | None, start: datetime, end: datetime) -> list[Span]:
 
 
 def schedule_gaps(
-    schedule: Schedule, contracted: Iterable[Span], start: datetime, end: datetime
+    schedule: Schedule,
+    contracted: Iterable[Span],
+    start: datetime,
+    end: datetime,
+    people: Mapping[str, Callee] | None = None,
 ) -> list[Gap]:
-    """Where, within ``contracted``, ``schedule`` has nobody on call."""
-    on_call = [(shift.start, shift.end) for shift in shifts(schedule, start, end)]
-    holes = without(clipped(contracted, start, end), on_call)
-    return [Gap(f"schedule {schedule.name}", a, b, "nobody is on call") for a, b in holes]
+    """Where, within ``contracted``, ``schedule`` has nobody on call.
+
+    With ``people`` also where none of those on call can be rung (no longer active, no phone)."""
+    wanted, found = clipped(merged(contracted), start, end), shifts(schedule, start, end)
+    reached = [(s.start, s.end) for s in found if people is None or _rings(people.get(s.person_key))]
+    edges = sorted({t for s in found for t in (s.start, s.end)})
+    subject = f"schedule {schedule.name}"
+    pieces = [piece for hole in without(wanted, reached) for piece in _split(hole, edges)]
+    return list(_joined(Gap(subject, a, b, _absent(found, a)) for a, b in pieces))
+
+
+def _rings(callee: Callee | None) -> bool:
+    return callee is not None and bool(RINGS & callee.transports)
+
+
+def _split(span: Span, edges: Sequence[datetime]) -> list[Span]:
+    return list(pairwise([span[0], *(t for t in edges if span[0] < t < span[1]), span[1]]))
+
+
+def _absent(found: Iterable[Shift], at: datetime) -> str:
+    keys = [s.person_key for s in in_order(s for s in found if s.start <= at < s.end)]
+    return f"on call but not to be rung: {', '.join(keys)}" if keys else "nobody is on call"
 
 
 def policy_gaps(
@@ -115,6 +138,19 @@ def _unreachable(policy: PagingPolicy, on: WhoIsOn, at: datetime) -> str | None:
         skipped += [f"{s.who}: {s.reason}" for s in decision.skipped]
         skipped += [f"{t.person_key}: {t.transport} does not ring" for t in decision.targets]
     return "; ".join(dict.fromkeys(skipped)) or "no step reaches anybody"
+
+
+def rota_gaps(rota: Rota, start: datetime, end: datetime) -> list[Gap]:
+    """All gaps of a rota: of the schedules that must cover something and of every paging policy, by time."""
+    found = [
+        gap
+        for name, hours in rota.covers.items()
+        for gap in schedule_gaps(rota.schedules[name], coverage(hours, start, end), start, end, rota.people)
+    ]
+    for policy in rota.policies.values():
+        contracted = coverage(policy.covers, start, end)
+        found += policy_gaps(policy, rota.schedules, rota.people, contracted, start, end)
+    return sorted(found, key=lambda gap: (gap.start, gap.subject))
 
 
 def _joined(gaps: Iterable[Gap]) -> Iterator[Gap]:

@@ -5,8 +5,8 @@ whole days in the person's zone; times without a zone are read there too. Recurr
 unfolded within the stretch asked for, never beyond.
 
 Calendars come from strangers. The text is bounded; rules finer than daily, lists of hours, minutes and
-seconds and EXRULE are refused (a rota has no use for them, an attacker has); and the unfolding itself runs in a
-process of its own (``read``), which is stopped when it takes too long or too much memory: no check of
+seconds and EXRULE are refused (a rota has no use for them, an attacker has); and the unfolding itself runs
+in a process of its own (``read``), which is stopped when it takes too long or too much memory: no check of
 rules foresees everything that a rule can do.
 
     BadCalendar   the calendar is refused; the message says why
