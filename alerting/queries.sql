@@ -256,3 +256,35 @@ WITH old AS (
      WHERE t.tenant_id = old.tenant_id AND t.alert_id = old.alert_id
 )
 DELETE FROM alert a USING old WHERE a.tenant_id = old.tenant_id AND a.alert_id = old.alert_id;
+
+-- name: list_alerts
+-- Alerts by filter, newest first; the caller binds tenant and deployment.
+SELECT a.alert_id, t.key, d.key, a.host_id, h.name, a.rule_id, a.instance, a.problem_key, a.state, a.priority,
+       a.since, a.fired_at, a.resolved_at, a.value, a.summary, a.labels, coalesce(a.hidden, a.silenced),
+       a.last_seq, a.changed_at
+  FROM alert a
+  JOIN tenant t ON t.tenant_id = a.tenant_id
+  JOIN deployment d ON d.tenant_id = a.tenant_id AND d.deployment_id = a.deployment_id
+  LEFT JOIN host h ON h.tenant_id = a.tenant_id AND h.host_id = a.host_id
+ WHERE (%(tenant_id)s::int IS NULL OR a.tenant_id = %(tenant_id)s)
+   AND (%(deployment_id)s::int IS NULL OR a.deployment_id = %(deployment_id)s)
+   AND (%(tenant)s::text IS NULL OR t.key = %(tenant)s)
+   AND (%(deployment)s::text IS NULL OR d.key = %(deployment)s)
+   AND (%(host_id)s::bigint IS NULL OR a.host_id = %(host_id)s)
+   AND (%(rule)s::text IS NULL OR a.rule_id = %(rule)s)
+   AND (%(states)s::text[] IS NULL OR a.state = ANY (%(states)s))
+   AND (%(priorities)s::int[] IS NULL OR a.priority = ANY (%(priorities)s))
+   AND (%(is_open)s::bool IS NULL OR (a.state NOT IN ('resolved', 'stale')) = %(is_open)s)
+   AND (%(muted)s::bool IS NULL OR (coalesce(a.hidden, a.silenced) IS NOT NULL) = %(muted)s)
+   AND (%(alert_id)s::bigint IS NULL OR a.alert_id = %(alert_id)s)
+   AND (%(before)s::bigint IS NULL OR a.alert_id < %(before)s)
+ ORDER BY a.alert_id DESC LIMIT %(limit)s;
+
+-- name: tenant_of_alert
+-- Whose alert it is.
+SELECT tenant_id FROM alert WHERE alert_id = %(alert_id)s;
+
+-- name: failing
+-- Rules of the newest version that raised or could not be read.
+SELECT version, rule_id, error, first_at, last_at, times
+  FROM rule_failure WHERE version = (SELECT max(version) FROM rule_change) ORDER BY rule_id;

@@ -129,7 +129,8 @@ class _Deployment:
         if any(s.pack_version > self.evaluator.version for s in states.values()):
             return  # newer rules: the next sweep has them
         still = [q for q in quiet if states[q.key].last_seen == q.last_seen]
-        cluster = await self._whole(still, states) if all_quiet and len(still) == len(quiet) else ""
+        whole = all_quiet and len(still) == len(quiet)
+        cluster = await (self._whole(still) if whole else self._cause(quiet[0].scope))
         outcomes = [self._host(q, states[q.key], cluster) for q in still]
         await save_outcomes(self.conn, [o for o in outcomes if o is not None], self.now)
 
@@ -146,7 +147,15 @@ class _Deployment:
         given = {"tenant_id": tenant_id, "deployment_id": deployment_id}
         return [row[0] for row in await (await self.conn.execute(Q.nodes, given)).fetchall()]
 
-    async def _whole(self, quiet: Sequence[Quiet], states: dict[HostKey, HostState]) -> str:
+    async def _cause(self, scope: HostScope) -> str:
+        """The deployment's open alert, if it has one, as the cause of its hosts' silences."""
+        for row in await (await self.conn.execute(Q.deployment_alerts)).fetchall():
+            found = self.evaluator.rule(scope, row[4])
+            if (row[0], row[2]) == (scope.tenant_id, scope.deployment_id) and found is not None:
+                return f"a consequence of '{found[0].name}' ({found[0].id})"
+        return ""
+
+    async def _whole(self, quiet: Sequence[Quiet]) -> str:
         """Raise the deployment's alert when due; why the hosts' own silences are hidden meanwhile."""
         scope = _whole_scope(quiet[0].scope)
         hidden = ""

@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 from alerting.errors import StateError
 from alerting.inputs import AlertChange, HostKey, HostState, Outcome, from_ms
 from alerting.published import ENDED, State
+from alerting.rulebook import store_pack as store_pack
 from alerting.state import EMPTY, Memory, dump, load
 from storage.sql import Queries
 
