@@ -78,26 +78,27 @@ class VolumeCheck:
 
 def choose(mounts: Iterable[Mount], include: Sequence[str], exclude: Sequence[str]) -> list[Mount]:
     """The volumes to watch, sorted by mountpoint: each device once (where it is mounted first), the last of
-    several mounts on one point (it hides the others)."""
+    several mounts on one point (it hides the others). What the configuration names is always watched."""
     by_point = {mount.mountpoint: mount for mount in mounts}
     seen: set[str] = set()
     chosen = []
     for mount in sorted(by_point.values(), key=lambda mount: (len(mount.mountpoint), mount.mountpoint)):
-        if _wanted(mount, include, exclude) and mount.device not in seen:
-            if mount.device.startswith("/"):
-                seen.add(mount.device)
-            chosen.append(mount)
+        named = _matches(mount, include)
+        if _matches(mount, exclude) or not (named or (_is_local(mount) and mount.device not in seen)):
+            continue
+        if mount.device.startswith("/"):
+            seen.add(mount.device)
+        chosen.append(mount)
     return sorted(chosen[:_MAX_VOLUMES])
 
 
-def _wanted(mount: Mount, include: Sequence[str], exclude: Sequence[str]) -> bool:
-    point = mount.mountpoint
-    if any(fnmatchcase(point, pattern) for pattern in exclude):
-        return False
-    if any(fnmatchcase(point, pattern) for pattern in include):
-        return True
+def _matches(mount: Mount, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(mount.mountpoint, pattern) for pattern in patterns)
+
+
+def _is_local(mount: Mount) -> bool:
     kind = mount.kind.lower()
-    return kind in _REAL or (kind == "overlay" and point == "/")
+    return kind in _REAL or (kind == "overlay" and mount.mountpoint == "/")
 
 
 def values(usage: Usage | None) -> list[float | None]:

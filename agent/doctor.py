@@ -1,0 +1,258 @@
+"""``ucx-agent doctor``: looks at everything that an administrator can mend, and says how.
+
+One small function per question, in the order in which they depend on each other; a question whose ground is
+missing is skipped. Nothing here changes anything.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from agent import status
+from agent.clock import Timekeeper, observe
+from agent.config import Config, ConfigError, load_config
+from agent.delivery import Reply, date_s, read_problem
+from agent.identity import Identity, IdentityError, load_identity, load_key
+from agent.options import Options
+from agent.preview import look
+from agent.run import BadAddress, collector_url
+from agent.token import sign
+from agent.transport import NotTrusted, Transport, Unreachable, tls_context
+from wire.clock import Clock, utcnow
+
+_CONNECT_S = 5.0
+_LOW_SPACE = 64 << 20
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+class Finding(NamedTuple):
+    """The answer to one question."""
+
+    subject: str
+    level: Level
+    what: str
+    do: str = ""
+    """What the administrator can do; empty when nothing is to be done."""
+
+
+def ok(subject: str, what: str) -> Finding:
+    return Finding(subject, Level.OK, what)
+
+
+def warning(subject: str, what: str, do: str) -> Finding:
+    return Finding(subject, Level.WARNING, what, do)
+
+
+def problem(subject: str, what: str, do: str) -> Finding:
+    return Finding(subject, Level.PROBLEM, what, do)
+
+
+def examine(options: Options, clock: Clock = utcnow) -> Iterator[Finding]:
+    """All findings, as they are made."""
+    config = Config()
+    try:
+        config = load_config(options.config_file, required=options.config_given)
+        yield ok("configuration", f"{options.config_file} is good")
+    except ConfigError as fault:
+        for one in fault.faults:
+            yield problem(
+                "configuration", str(one), "Correct this line; the agent refuses the file as a whole."
+            )
+    yield from _state(options.state_dir)
+    identity = None
+    try:
+        identity = load_identity(options.state_dir)
+        load_key(options.state_dir)
+        yield ok("identity", f"host '{identity.host}' of {identity.tenant}/{identity.deployment}")
+    except IdentityError as fault:
+        yield problem("identity", str(fault), "Ask the support team for an enrolment token, then enrol.")
+    yield from _collector(options, config, identity, clock)
+    yield from _agent(options.state_dir, clock)
+    yield from _checks(config)
+
+
+# ---- this host ----------------------------------------------------------------------------------------
+
+
+def _state(state: Path) -> Iterator[Finding]:
+    if not state.is_dir():
+        yield problem(
+            "state directory", f"{state} does not exist", "Enrol this host, or name it: --state-dir."
+        )
+        return
+    if not os.access(state, os.R_OK | os.W_OK | os.X_OK):
+        yield problem(
+            "state directory", f"{state} cannot be written by this user", "Run as the agent's user."
+        )
+        return
+    free = _free_bytes(state)
+    if free is not None and free < _LOW_SPACE:
+        yield problem(
+            "spool", f"only {free >> 20} MB free below {state}", "Free space: readings may be lost."
+        )
+    damaged = sorted(state.glob("spool.db.corrupt-*"))
+    if damaged:
+        yield warning("spool", f"a damaged spool was set aside: {damaged[-1]}", "Check the disk's health.")
+    yield ok("state directory", str(state))
+
+
+def _free_bytes(state: Path) -> int | None:
+    import shutil
+
+    try:
+        return shutil.disk_usage(state).free
+    except OSError:
+        return None
+
+
+def _agent(state: Path, clock: Clock) -> Iterator[Finding]:
+    said = status.read(state)
+    if said is None:
+        yield warning("agent", "it has not run here yet", "Start it: ucx-agent run (or its service).")
+        return
+    if clock().timestamp() - said.written_at > 180:
+        yield warning("agent", "it does not run now", "Start it: ucx-agent run (or its service).")
+    elif said.trouble:
+        yield problem("delivery", said.trouble, "See the findings about the collector.")
+    else:
+        yield ok("agent", f"it runs; {said.spool_batches} batches wait")
+    if lost := said.counters.get("frames_dropped", 0) + said.counters.get("events_dropped", 0):
+        yield warning("spool", f"{lost} readings were given up so far", "A larger spool: spool.max_mb.")
+
+
+def _checks(config: Config) -> Iterator[Finding]:
+    for result in look(config).results:
+        if result.fault:
+            yield problem(f"check {result.check}", result.fault, f"Mend it, or: disable: [{result.check}]")
+        else:
+            yield ok(f"check {result.check}", f"{(result.duration_s or 0) * 1000:.1f} ms")
+
+
+# ---- the way to the collector -------------------------------------------------------------------------
+
+
+def _collector(
+    options: Options, config: Config, identity: Identity | None, clock: Clock
+) -> Iterator[Finding]:
+    nobody = identity or Identity("0" * 32, "", "", "", options.collector_url or config.collector_url or "")
+    if not (options.collector_url or config.collector_url or nobody.collector_url):
+        return
+    try:
+        url = collector_url(options, config, nobody)
+    except BadAddress as fault:
+        yield problem("collector", str(fault), "Correct collector_url.")
+        return
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    for finding in _reach(host, port, parts.scheme == "https", options.ca_file or config.ca_file):
+        yield finding
+        if finding.level is Level.PROBLEM:
+            return
+    yield from _talk(url, options, config, identity, clock)
+
+
+def _reach(host: str, port: int, tls: bool, ca_file: Path | None) -> Iterator[Finding]:
+    try:
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    except OSError as fault:
+        yield problem("name", f"{host} is not found: {fault}", "Check DNS, or the proxy settings.")
+        return
+    yield ok("name", f"{host} is {', '.join(sorted(addresses))}")
+    try:
+        connection = socket.create_connection((host, port), _CONNECT_S)
+    except OSError as fault:
+        yield problem("connection", f"{host}:{port}: {fault}", "Open the firewall for outgoing connections.")
+        return
+    with connection:
+        yield ok("connection", f"{host}:{port} accepts connections")
+        if tls:
+            yield _handshake(connection, host, ca_file)
+
+
+def _handshake(connection: socket.socket, host: str, ca_file: Path | None) -> Finding:
+    try:
+        with tls_context(ca_file).wrap_socket(connection, server_hostname=host) as secured:
+            return ok("TLS", f"{secured.version()}, certificate trusted")
+    except ssl.SSLCertVerificationError as fault:
+        return problem(
+            "TLS",
+            f"the certificate is not trusted: {fault.verify_message}",
+            "If a proxy inspects TLS, exempt the collector; for a private authority set ca_file.",
+        )
+    except OSError as fault:
+        return problem("TLS", str(fault), "Something between here and the collector breaks TLS.")
+
+
+def _talk(
+    url: str, options: Options, config: Config, identity: Identity | None, clock: Clock
+) -> Iterator[Finding]:
+    """Ask for a layout that nobody has: the answer proves collector, clock and credential."""
+    timekeeper = Timekeeper(clock)
+    headers = {}
+    if identity is not None:
+        try:
+            headers = _credential(options.state_dir, identity, timekeeper)
+        except IdentityError:
+            identity = None
+    transport = Transport(url, options.ca_file or config.ca_file)
+    try:
+        sent = timekeeper.raw_s()
+        reply = transport.request("POST", "/v1/batches", b"", headers)
+        received = timekeeper.raw_s()
+    except NotTrusted as fault:
+        yield problem("TLS", str(fault), "For a private authority set ca_file.")
+        return
+    except Unreachable as fault:
+        yield problem("collector", str(fault), "Is this the collector's address? Does a proxy interfere?")
+        return
+    finally:
+        transport.close()
+    yield from _answer(reply, identity)
+    yield from _clock(reply, sent, received)
+
+
+def _credential(state: Path, identity: Identity, timekeeper: Timekeeper) -> dict[str, str]:
+    token = sign(load_key(state), identity.agent_id, int(timekeeper.raw_s()))
+    return {"Authorization": f"Bearer {token}", "UCX-Sent-At": str(timekeeper.stamp_ms())}
+
+
+def _answer(reply: Reply, identity: Identity | None) -> Iterator[Finding]:
+    said = read_problem(reply)
+    if said is None:
+        yield problem(
+            "collector",
+            f"status {reply.status} ({reply.content_type or 'no type'}) is not the collector's answer",
+            "A proxy or another server answers in its place: nothing is deleted, but nothing is delivered.",
+        )
+    elif reply.status == 401 and identity is not None:
+        yield problem(
+            "credential", said.detail or "it is not accepted", "Revoked? Ask for a token, enrol again."
+        )
+    elif reply.status in (429, 503):
+        yield warning("collector", f"it is busy: {said.detail}", "Nothing: the agent tries again by itself.")
+    else:
+        yield ok("collector", "it answers" + (" and accepts this host's credential" if identity else ""))
+
+
+def _clock(reply: Reply, sent_s: float, received_s: float) -> Iterator[Finding]:
+    date = date_s(reply.date)
+    seen = observe(sent_s, received_s, date) if date is not None else None
+    if seen is None:
+        return
+    offset = (seen.low + seen.high) / 2
+    if abs(offset) > 30:
+        yield warning("clock", f"it is {offset:+.0f} s off", "Switch on time synchronisation (NTP).")
+    else:
+        yield ok("clock", "it agrees with the collector's to a second or so")

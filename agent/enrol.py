@@ -1,0 +1,105 @@
+"""``ucx-agent enrol``: makes the key, shows its public half and a token to the collector, keeps the answer.
+
+EnrolmentError   the message says what to do
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+import msgspec
+
+from agent import VERSION
+from agent.delivery import Reply, read_problem
+from agent.identity import Identity, make_key, public_key, save_identity
+from agent.transport import Transport, Unreachable
+from wire.batch import AgentId
+
+
+class EnrolmentError(Exception):
+    """Enrolment did not happen; nothing but the key file was written."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The collector's 201."""
+
+    agent_id: AgentId
+    tenant: str
+    deployment: str
+    host: str
+
+
+def prepare_state(state: Path) -> None:
+    """Make the state directory, for the agent's own user only; raises EnrolmentError."""
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        probe = state / ".write-test"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as fault:
+        raise EnrolmentError(
+            f"{state} cannot be used: {fault.strerror}. Run as root, or choose another with --state-dir."
+        ) from None
+
+
+def enrol(
+    state: Path,
+    collector_url: str,
+    token: str,
+    host_name: str,
+    *,
+    ca_file: Path | None = None,
+    platform_version: str | None = None,
+) -> Identity:
+    """Enrol this host. Repeatable: the key is kept, so an answer that was lost can be asked for again."""
+    prepare_state(state)
+    request = {
+        "token": token,
+        "host_name": host_name,
+        "public_key": public_key(make_key(state)),
+        "facts": facts(platform_version),
+    }
+    transport = Transport(collector_url, ca_file)
+    try:
+        headers = {"Content-Type": "application/json"}
+        reply = transport.request("POST", "/v1/enrol", msgspec.json.encode(request), headers)
+    except Unreachable as fault:
+        raise EnrolmentError(f"{collector_url} gives no answer: {fault}. Is the address right?") from None
+    finally:
+        transport.close()
+    answer = read_answer(reply)
+    identity = Identity(answer.agent_id, answer.tenant, answer.deployment, answer.host, collector_url)
+    save_identity(state, identity)
+    return identity
+
+
+def facts(platform_version: str | None) -> dict[str, str]:
+    """What the collector may know of the host: its system and versions."""
+    known = {"os": f"{platform.system()} {platform.release()}"[:200], "agent_version": VERSION}
+    return known | ({"platform_version": platform_version} if platform_version else {})
+
+
+def read_answer(reply: Reply) -> Answer:
+    """The collector's answer; raises EnrolmentError for anything else."""
+    if reply.status in (200, 201):
+        try:
+            return msgspec.json.decode(reply.body, type=Answer)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise EnrolmentError(
+                "The answer is not the collector's: does a proxy answer in its place?"
+            ) from None
+    problem = read_problem(reply)
+    if problem is None:
+        raise EnrolmentError(f"Status {reply.status}, not from a collector. Is the address right?")
+    raise EnrolmentError(f"The collector refuses: {problem.detail or reply.status}")
+
+
+def host_name() -> str:
+    """This host's own name."""
+    if sys.platform == "win32":
+        return os.environ.get("COMPUTERNAME", platform.node()) or "host"
+    else:  # noqa: RET505 - type checkers follow the platform only through if and else
+        return os.uname().nodename or "host"

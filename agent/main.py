@@ -1,0 +1,262 @@
+"""The command line of the agent: flags only; each command is a module of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from agent import VERSION
+from agent.options import Options, default_config_file, default_state_dir
+
+_EPILOG = """\
+first steps:
+  ucx-agent enrol --collector https://collector.example.com --token ucxe_...
+  ucx-agent check             what this host measures, once, as a table
+  ucx-agent check --explain   exactly what would leave this host
+  ucx-agent run               measure and deliver (normally started by the system's service manager)
+  ucx-agent doctor            what is wrong and what to do about it
+
+As an ordinary user, name a directory of your own: ucx-agent --state-dir ~/.ucx-agent ...
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; the exit code: 0 done, 1 it could not be done, 2 wrong use or configuration."""
+    parsed = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    command: Callable[[argparse.Namespace], int] = parsed.command
+    try:
+        return command(parsed)
+    except KeyboardInterrupt:
+        return 130
+
+
+# ---- commands -----------------------------------------------------------------------------------------
+
+
+def _enrol(parsed: argparse.Namespace) -> int:
+    from agent.address import fault_of_url
+    from agent.enrol import EnrolmentError, enrol, host_name
+    from agent.identity import IdentityError, NotEnrolled, load_identity
+
+    options = _options(parsed)
+    token = _token(parsed)
+    if options.collector_url is None or not token:
+        return _fail(
+            "enrol needs --collector URL and a token (--token, --token-file or UCX_ENROLMENT_TOKEN).", 2
+        )
+    if fault := fault_of_url(options.collector_url, insecure_http=options.insecure_http):
+        return _fail(f"--collector {fault}.", 2)
+    try:
+        known = load_identity(options.state_dir)
+        if not parsed.again:
+            return _fail(f"This host is already enrolled as '{known.host}'. To enrol it anew: --again.", 1)
+    except NotEnrolled:
+        pass
+    except IdentityError as fault_:
+        if not parsed.again:
+            return _fail(str(fault_), 1)
+    try:
+        identity = enrol(
+            options.state_dir,
+            options.collector_url,
+            token,
+            parsed.host_name or host_name(),
+            ca_file=options.ca_file,
+            platform_version=parsed.platform_version,
+        )
+    except (EnrolmentError, IdentityError, OSError) as fault_:
+        return _fail(str(fault_), 1)
+    print(f"Enrolled: host '{identity.host}' of {identity.tenant}/{identity.deployment}.")
+    print(f"Agent {identity.agent_id}; its key lies in {options.state_dir} and never leaves this host.")
+    return 0
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    from agent.config import ConfigError
+    from agent.identity import IdentityError
+    from agent.lock import Locked
+    from agent.run import BadAddress, run
+
+    logging.getLogger("ucx").setLevel(_log_level(parsed))
+    try:
+        run(_options(parsed))
+    except ConfigError as fault:
+        return _fail(f"The configuration is faulty:\n{fault}", 2)
+    except BadAddress as fault:
+        return _fail(str(fault), 2)
+    except (IdentityError, Locked, OSError) as fault:
+        return _fail(str(fault), 1)
+    return 0
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    from agent.config import ConfigError, load_config
+    from agent.preview import document, explanation, look, table
+
+    options = _options(parsed)
+    try:
+        preview = look(load_config(options.config_file, required=options.config_given))
+    except ConfigError as fault:
+        return _fail(f"The configuration is faulty:\n{fault}", 2)
+    if parsed.explain:
+        print(json.dumps(explanation(preview), indent=2))
+    elif parsed.json:
+        print(json.dumps(document(preview), indent=2))
+    else:
+        print("\n".join(table(preview)))
+    return 1 if any(result.fault for result in preview.results) else 0
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    from agent.doctor import Level, examine
+
+    worst = 0
+    for finding in examine(_options(parsed)):
+        if parsed.json:
+            print(json.dumps(finding._asdict()))
+        else:
+            print(f"{finding.level:>7}  {finding.subject}: {finding.what}")
+            if finding.do:
+                print(f"{'':>7}  -> {finding.do}")
+        worst = max(worst, int(finding.level is Level.PROBLEM))
+    return worst
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    from agent import status
+    from wire.clock import utcnow
+
+    said = status.read(_options(parsed).state_dir)
+    if parsed.json:
+        import msgspec
+
+        print(msgspec.json.encode(said).decode())
+    else:
+        print("\n".join(status.lines(said, utcnow().timestamp())))
+    return 0 if said is not None else 1
+
+
+# ---- flags --------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ucx-agent",
+        description="Measures this host and delivers the readings to its UCX Proactive collector.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ucx-agent {VERSION}")
+    _shared(parser, default=None)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, function, help_text, more in (
+        ("enrol", _enrol, "make this host known to the collector", _enrol_flags),
+        ("run", _run, "measure and deliver until stopped", _run_flags),
+        ("check", _check, "measure once and print it", _check_flags),
+        ("doctor", _doctor, "find out what is wrong and what to do", _json_flag),
+        ("status", _status, "what the running agent says of itself", _json_flag),
+    ):
+        sub = commands.add_parser(name, help=help_text, description=help_text.capitalize() + ".")
+        _shared(sub, default=argparse.SUPPRESS)
+        more(sub)
+        sub.set_defaults(command=function)
+    return parser
+
+
+def _shared(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Flags that may stand before or after the command."""
+    add = parser.add_argument
+    add(
+        "--state-dir",
+        type=Path,
+        default=default,
+        help=f"key, identity and spool (default {default_state_dir()})",
+    )
+    add("--config", type=Path, default=default, help=f"configuration (default {default_config_file()})")
+    add("--collector", default=default, metavar="URL", help="the collector's address")
+    add("--ca-file", type=Path, default=default, help="trust only the roots in this PEM file")
+    add(
+        "--insecure-http",
+        action="store_true",
+        default=False if default is None else default,
+        help="allow plain http to other than loopback addresses (for trials only)",
+    )
+
+
+def _enrol_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--token", help="enrolment token (seen in process lists: prefer the other ways)")
+    parser.add_argument("--token-file", type=Path, help="file that holds the token")
+    parser.add_argument("--host-name", help="name of this host (default: its own)")
+    parser.add_argument("--platform-version", help="version of the platform on this host, e.g. 2025.Winter.1")
+    parser.add_argument("--again", action="store_true", help="enrol a host anew that is enrolled already")
+
+
+def _run_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--interval", type=_seconds, metavar="S", help="seconds between readings, for all checks (for trials)"
+    )
+    add("--ship-every", type=_seconds, metavar="S", help="seconds that readings wait for company")
+    add("--max-backoff", type=_seconds, metavar="S", help="longest pause between two tries")
+    add("--log-level", choices=("debug", "info", "warning", "error"))
+
+
+def _check_flags(parser: argparse.ArgumentParser) -> None:
+    _json_flag(parser)
+    parser.add_argument("--explain", action="store_true", help="exactly what would leave this host, as JSON")
+
+
+def _json_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 3600:
+        raise argparse.ArgumentTypeError("must be between 0.1 and 3600 seconds")
+    return value
+
+
+def _options(parsed: argparse.Namespace) -> Options:
+    return Options(
+        state_dir=parsed.state_dir or default_state_dir(),
+        config_file=parsed.config or default_config_file(),
+        config_given=parsed.config is not None,
+        collector_url=parsed.collector or os.environ.get("UCX_COLLECTOR"),
+        ca_file=parsed.ca_file,
+        insecure_http=parsed.insecure_http,
+        interval_s=getattr(parsed, "interval", None),
+        ship_every_s=getattr(parsed, "ship_every", None),
+        max_backoff_s=getattr(parsed, "max_backoff", None),
+    )
+
+
+def _log_level(parsed: argparse.Namespace) -> str:
+    return str(parsed.log_level or "info").upper()
+
+
+def _token(parsed: argparse.Namespace) -> str:
+    if parsed.token:
+        return str(parsed.token)
+    if parsed.token_file:
+        try:
+            return str(parsed.token_file.read_text(encoding="utf-8")).strip()
+        except OSError as fault:
+            print(f"ucx-agent: {parsed.token_file}: {fault.strerror}", file=sys.stderr)
+            return ""
+    return os.environ.get("UCX_ENROLMENT_TOKEN", "")
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"ucx-agent: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

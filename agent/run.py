@@ -1,0 +1,227 @@
+"""``ucx-agent run``: puts the parts together and keeps them going until told to stop.
+
+Threads: this one measures and writes the spool; one ships; one (rarely more) runs the checks. Signals and
+finished checks arrive through one queue, whose ``put`` is safe inside a signal handler.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from agent import VERSION, status
+from agent.address import fault_of_url
+from agent.checks.own import OwnState
+from agent.clock import Timekeeper
+from agent.config import Config, ConfigError, load_config
+from agent.identity import Identity, load_identity, load_key
+from agent.measure import Measurer
+from agent.options import Options
+from agent.outbox import Outbox
+from agent.runner import Runner
+from agent.selection import make_checks, make_groups
+from agent.shipper import Shipper
+from agent.sources import Source, for_this_system
+from agent.spool import Spool
+from agent.token import TokenMaker
+from agent.transport import Transport
+from wire.clock import Clock, utcnow
+
+log = logging.getLogger("ucx.agent")
+
+STOP, RELOAD, CHECKED = "stop", "reload", "checked"
+_HOUSEKEEPING_S = 60.0
+_SHUTDOWN_S = 5.0
+
+
+class BadAddress(Exception):
+    """The collector's address cannot be used; the message says why."""
+
+
+class Agent:
+    """One running agent. ``inbox`` takes STOP and RELOAD from anybody."""
+
+    def __init__(self, options: Options, clock: Clock = utcnow) -> None:
+        self.inbox: SimpleQueue[str] = SimpleQueue()
+        self._options = options
+        self._config = load_config(options.config_file, required=options.config_given)
+        self._identity = load_identity(options.state_dir)
+        self._key = load_key(options.state_dir)
+        self._source: Source = for_this_system()
+        self._time = Timekeeper(clock)
+        self._spool = _open_spool(options.state_dir, self._identity, self._config, self._time)
+        self._time.correction_ms = _number(self._spool.get("correction_ms"))
+        tokens = TokenMaker(self._key, self._identity.agent_id)
+        self._shipper = Shipper(
+            self._spool,
+            make_transport(options, self._config, self._identity),
+            tokens,
+            self._time,
+            self._identity.agent_id,
+            longest_backoff_s=options.max_backoff_s or self._config.max_backoff,
+        )
+        self._outbox = Outbox(self._spool, self._time, self._ship_every_s(), self._shipper.wake)
+        self._runner = Runner(lambda: self.inbox.put(CHECKED))
+        self._measurer = self._make_measurer()
+        self._next_housekeeping_s = 0.0
+
+    def _ship_every_s(self) -> float:
+        """With an interval given by hand, each tick is sent at once (unless that is given too)."""
+        options = self._options
+        if options.ship_every_s is not None:
+            return options.ship_every_s
+        return 0.0 if options.interval_s is not None else self._config.ship_every
+
+    def _make_measurer(self) -> Measurer:
+        checks = make_checks(
+            self._config,
+            self._source,
+            clock_offset_s=self._time.offset_s,
+            own_state=self._own_state,
+            emit=self._outbox.event,
+        )
+        groups = make_groups(checks, self._config, self._identity.agent_id, self._options.interval_s)
+        return Measurer(groups, self._runner, self._outbox.add, self._outbox.event, self._raw_ms)
+
+    def _raw_ms(self) -> int:
+        return round(self._time.raw_s() * 1000)
+
+    def _own_state(self) -> OwnState:
+        total, counters = self._spool.total(), self._spool.counters
+        return OwnState(
+            total.bytes,
+            total.batches,
+            counters["frames_dropped"],
+            counters["events_dropped"],
+            counters["batches_refused"],
+            self._measurer.check_health(),
+        )
+
+    # ---- life
+
+    def run(self) -> None:
+        """Measure and deliver until STOP."""
+        shipping = threading.Thread(target=self._shipper.run, name="ucx-shipper", daemon=True)
+        shipping.start()
+        self._announce()
+        try:
+            while self._turn():
+                pass
+        finally:
+            self._shut_down(shipping)
+
+    def _turn(self) -> bool:
+        """One turn of the loop; False after STOP."""
+        now = time.monotonic()
+        wake_s = self._measurer.step(now)
+        self._outbox.report_incidents()
+        if self._outbox.due_in_s() == 0.0:
+            self._outbox.flush()
+        if now >= self._next_housekeeping_s:
+            self._next_housekeeping_s = now + _HOUSEKEEPING_S
+            self._keep_house()
+        return self._wait(min(wake_s, self._next_housekeeping_s, now + (self._outbox.due_in_s() or 3600.0)))
+
+    def _wait(self, until_s: float) -> bool:
+        try:
+            message = self.inbox.get(timeout=max(0.0, until_s - time.monotonic()))
+        except Empty:
+            return True
+        if message == RELOAD:
+            self.reload()
+        return message != STOP
+
+    def _announce(self) -> None:
+        boot = self._source.boot_id()
+        known = self._spool.get("boot_id")
+        if known and known != boot:
+            self._outbox.event("host.boot", "The host has started anew since the agent last ran.")
+        if known != boot:
+            self._spool.remember(boot_id=boot)
+        facts = {"agent.version": VERSION, "os.type": sys.platform, "os.version": platform.release()[:200]}
+        self._outbox.event("agent.start", f"ucx-agent {VERSION} started.", facts)
+        log.info("ucx-agent %s measures host '%s'", VERSION, self._identity.host)
+
+    def _keep_house(self) -> None:
+        self._spool.expire()
+        condition, total = self._shipper.condition, self._spool.total()
+        status.write(self._options.state_dir, status.of(self._time, condition, total, self._spool.counters))
+
+    def reload(self) -> None:
+        """Take a changed configuration; a faulty one is refused and reported, the last good one runs on."""
+        try:
+            config = load_config(self._options.config_file, required=self._options.config_given)
+            transport = make_transport(self._options, config, self._identity)
+        except (ConfigError, BadAddress, OSError) as fault:
+            log.warning("the configuration is refused, the last good one runs on: %s", fault)
+            self._outbox.event("config.refused", f"The changed configuration is faulty: {fault}")
+            return
+        self._config = config
+        self._shipper.use(transport)
+        self._outbox.ship_every_s = self._ship_every_s()
+        self._measurer = self._make_measurer()
+        logging.getLogger("ucx").setLevel(config.log_level.upper())
+        log.info("the configuration was read anew")
+
+    def _shut_down(self, shipping: threading.Thread) -> None:
+        """Everything measured is in the spool before the process ends."""
+        self._outbox.flush()
+        self._outbox.event("agent.stop", "The agent was asked to stop.")
+        self._shipper.stop()
+        shipping.join(_SHUTDOWN_S)
+        self._keep_house()
+        self._spool.close()
+        log.info("stopped")
+
+
+def _open_spool(state: Path, identity: Identity, config: Config, timekeeper: Timekeeper) -> Spool:
+    return Spool(
+        state,
+        identity.agent_id,
+        max_bytes=int(config.spool_mb * 2**20),
+        max_age_s=config.spool_days * 86_400,
+        now_ms=lambda: round(timekeeper.raw_s() * 1000),
+    )
+
+
+def collector_url(options: Options, config: Config, identity: Identity) -> str:
+    """Command line before configuration before enrolment; raises BadAddress."""
+    url = options.collector_url or config.collector_url or identity.collector_url
+    fault = fault_of_url(url, insecure_http=options.insecure_http)
+    if fault:
+        raise BadAddress(f"The collector's address '{url}' {fault}.")
+    return url
+
+
+def make_transport(options: Options, config: Config, identity: Identity) -> Transport:
+    """The connection that the options, the configuration and enrolment ask for."""
+    return Transport(collector_url(options, config, identity), options.ca_file or config.ca_file)
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text or 0)
+    except ValueError:
+        return 0
+
+
+def listen_to_signals(put: Callable[[str], None]) -> None:
+    """SIGTERM and Ctrl-C stop, SIGHUP reads the configuration anew."""
+    signal.signal(signal.SIGTERM, lambda *_: put(STOP))
+    signal.signal(signal.SIGINT, lambda *_: put(STOP))
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, lambda *_: put(RELOAD))
+
+
+def run(options: Options) -> None:
+    """The whole life of the agent's process."""
+    agent = Agent(options)
+    listen_to_signals(agent.inbox.put)
+    agent.run()

@@ -1,0 +1,92 @@
+"""Reading what is left of a damaged spool: everything whose digest still fits its bytes, nothing else."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+from agent.store import Stored
+from wire import layout as wire_layout
+from wire.refusal import Refusal
+from wire.validate import decode_batch
+
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
+_COLUMNS = "id, kind, epoch, seq, digest, created_ms, correction_ms, items, body"
+
+
+def is_damage(fault: sqlite3.Error) -> bool:
+    """True when the file's content is at fault, not the disk or its rights."""
+    code = getattr(fault, "sqlite_errorcode", None)
+    if code is None:
+        return isinstance(fault, sqlite3.DatabaseError) and not isinstance(fault, sqlite3.OperationalError)
+    missing = code == sqlite3.SQLITE_ERROR and "no such" in str(fault)
+    return missing or (code & 0xFF) in _DAMAGE or code == sqlite3.SQLITE_IOERR_SHORT_READ
+
+
+def read_batches(path: Path) -> Iterator[Stored]:
+    """Every batch that is whole, oldest first."""
+    with closing(_open(path)) as db:
+        for key in sorted(_ids(db)):
+            batch = _read(db, key)
+            if batch is not None and _is_whole(batch):
+                yield batch
+
+
+def read_layouts(path: Path) -> Iterator[tuple[bytes, bytes, int]]:
+    """Every layout whose name fits its bytes: (digest, body, last used ms)."""
+    with closing(_open(path)) as db, suppress(sqlite3.Error, TypeError):
+        for digest, body, used_ms in db.execute("SELECT digest, body, used_ms FROM layout"):
+            if isinstance(body, bytes) and wire_layout.digest(body) == digest and isinstance(used_ms, int):
+                yield digest, body, used_ms
+
+
+def read_counters(path: Path) -> Iterator[tuple[str, int]]:
+    """Counters that can still be read."""
+    with closing(_open(path)) as db:
+        for name in ("frames_dropped", "events_dropped", "batches_refused"):
+            with suppress(sqlite3.Error, ValueError, TypeError):
+                row = db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+                if row and 0 <= (value := int(row[0])) < 2**53:
+                    yield name, value
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+    db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    return db
+
+
+def _ids(db: sqlite3.Connection) -> set[int]:
+    """Ids read from both ends, each up to the damage."""
+    ids: set[int] = set()
+    for query in ("SELECT id FROM batch ORDER BY id ASC", "SELECT id FROM batch ORDER BY id DESC"):
+        with suppress(sqlite3.Error):
+            rows: Iterable[tuple[object]] = db.execute(query)
+            for (key,) in rows:
+                if isinstance(key, int):
+                    ids.add(key)
+    return ids
+
+
+def _read(db: sqlite3.Connection, key: int) -> Stored | None:
+    try:
+        row = db.execute(f"SELECT {_COLUMNS} FROM batch WHERE id = ?", (key,)).fetchone()  # noqa: S608
+    except sqlite3.Error:
+        return None
+    return None if row is None else Stored(*row)
+
+
+def _is_whole(batch: Stored) -> bool:
+    """The row says of its bytes what they say of themselves."""
+    if not isinstance(batch.body, bytes) or not batch.intact:
+        return False
+    try:
+        content = decode_batch(batch.body)
+    except Refusal:
+        return False
+    numbers = (batch.created_ms, batch.correction_ms, batch.items)
+    return (content.kind, content.epoch, content.seq) == (batch.kind, batch.epoch, batch.seq) and all(
+        isinstance(number, int) for number in numbers
+    )

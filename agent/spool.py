@@ -1,0 +1,375 @@
+"""What has been measured and not yet acknowledged.
+
+On disk in one SQLite file (``agent.store``). When that cannot be written - disk full, read-only - batches go
+into a small store in memory, so that "disk full" itself still reaches the collector. Bounded in bytes and in
+age: the oldest frames go first, events are kept longest; what goes is counted and reported. A damaged file is
+set aside, what can be read of it is saved into a new one under the same numbers (the collector's ledger knows
+which of them it has), and that is reported too.
+
+    A batch leaves the spool only by ``delivered``, ``refused`` (a receipt said so) or ``_give_up`` (counted).
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from agent.lock import StateLock
+from agent.salvage import is_damage, read_batches, read_counters, read_layouts
+from agent.store import Kind, Store, Stored, Total
+from wire.batch import Event, Frame
+
+log = logging.getLogger("ucx.spool")
+_T = TypeVar("_T")
+
+FILE = "spool.db"
+_MEMORY_IDS = 1 << 40
+"""Ids from here on belong to the store in memory."""
+_MEMORY_BYTES = 4 << 20
+_KEPT_ASIDE = 2
+"""Damaged files kept for a person to look at."""
+_COUNTERS = ("frames_dropped", "events_dropped", "batches_refused")
+
+
+class Incident(NamedTuple):
+    """Something that the collector should know, to be sent as an event."""
+
+    event_id: str
+    message: str
+
+
+class Spool:
+    """Safe between threads. No method raises for trouble with the disk."""
+
+    def __init__(
+        self,
+        directory: Path,
+        agent: str,
+        *,
+        max_bytes: int,
+        max_age_s: float,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._path = directory / FILE
+        self._agent = agent
+        self._max_bytes = max_bytes
+        self._max_age_ms = int(max_age_s * 1000)
+        self._now_ms = now_ms
+        self._mutex = threading.RLock()
+        self._lock = StateLock(directory / "spool.lock")
+        self._incidents: list[Incident] = []
+        self._gone: set[int] = set()
+        """Batches that are to be forgotten as soon as the disk can be written again."""
+        self.counters = dict.fromkeys(_COUNTERS, 0)
+        """Since this spool was made; they survive restarts and damaged files where they can be read."""
+        self._memory: Store | None = None
+        self._disk = self._open()
+
+    # ---- opening and closing
+
+    def _open(self) -> Store | None:
+        """Raises agent.lock.Locked when another agent runs here; any other trouble means memory only."""
+        try:
+            self._lock.acquire()
+            store = self._open_file()
+        except (OSError, sqlite3.Error) as fault:
+            self._report(
+                "spool.dropped", f"The spool cannot be used ({fault}); readings are kept in memory only."
+            )
+            return None
+        for name in _COUNTERS:
+            self.counters[name] = max(self.counters[name], int(store.get(name) or 0))
+        return store
+
+    def _open_file(self) -> Store:
+        try:
+            store = Store(self._path, self._agent)
+        except sqlite3.DatabaseError as fault:
+            if not is_damage(fault):
+                raise
+            return self._replace(fault)
+        if store.owner == self._agent:
+            return store
+        return self._replace_foreign(store)
+
+    def _replace_foreign(self, store: Store) -> Store:
+        """The host was enrolled anew: what another identity measured must not go out under this one."""
+        total = store.total
+        store.close()
+        self._set_aside("other-agent")
+        if total.batches:
+            self._report(
+                "spool.dropped", f"{total.batches} batches of the host's earlier identity were set aside."
+            )
+        return Store(self._path, self._agent)
+
+    def _replace(self, fault: sqlite3.Error) -> Store:
+        """Set the damaged file aside, start a new one, save what can be read."""
+        aside = self._set_aside("corrupt")
+        store = Store(self._path, self._agent)
+        saved = 0
+        for counter, value in read_counters(aside):
+            self.counters[counter] = max(self.counters[counter], value)
+        store.set(**{name: str(value) for name, value in self.counters.items()})
+        for digest, body, used_ms in read_layouts(aside):
+            store.put_layout(digest, body, used_ms)
+        for batch in read_batches(aside):
+            store.adopt(batch)
+            saved += 1
+        self._report(
+            "spool.corrupt",
+            f"The spool was damaged ({fault}). {saved} batches could be saved; an unknown number may be lost."
+            f" The damaged file is kept as {aside.name}.",
+        )
+        return store
+
+    def _set_aside(self, why: str) -> Path:
+        aside = self._path.with_name(f"{FILE}.{why}-{self._now_ms()}")
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                self._path.with_name(FILE + suffix).replace(aside.with_name(aside.name + suffix))
+        older = sorted(
+            path for path in self._path.parent.glob(f"{FILE}.{why}-*") if path.suffix.count("-") == 1
+        )
+        for path in older[:-_KEPT_ASIDE]:
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return aside
+
+    def close(self) -> None:
+        """Give file and lock back. What is in memory only is lost, and counted where it can be."""
+        with self._mutex:
+            if self._memory is not None:
+                self._count_lost_memory(self._memory)
+                self._memory.close()
+            if self._disk is not None:
+                self._disk.close()
+            self._lock.release()
+
+    def _count_lost_memory(self, memory: Store) -> None:
+        for batch in memory.all():
+            self.counters[_counter(batch.kind)] += batch.items
+        if self._disk is not None:
+            with suppress(sqlite3.Error):
+                self._disk.set(**{name: str(value) for name, value in self.counters.items()})
+
+    # ---- taking in
+
+    def put_frames(self, frames: list[Frame], correction_ms: int) -> None:
+        """Number and keep frames; on return they are on disk, in memory, or counted as dropped."""
+        self._put(lambda store, now: store.put_frames(frames, now, correction_ms))
+
+    def put_events(self, events: list[Event], correction_ms: int) -> None:
+        """Number and keep events; on return they are on disk, in memory, or counted as dropped."""
+        self._put(lambda store, now: store.put_events(events, now, correction_ms))
+
+    def _put(self, write: Callable[[Store, int], Stored]) -> None:
+        with self._mutex:
+            now = self._now_ms()
+            if self._disk is not None and self._try_disk(lambda disk: write(disk, now)) is not None:
+                self._keep_within(self._disk)
+                return
+            store = self._in_memory()
+            write(store, now)
+            self._keep_within(store)
+
+    def put_layout(self, digest: bytes, body: bytes) -> None:
+        """Keep a layout for the collector to ask for; called again now and then while it is in use."""
+        with self._mutex:
+            now = self._now_ms()
+            if not self._try_disk(lambda disk: disk.put_layout(digest, body, now)):
+                self._in_memory().put_layout(digest, body, now)
+
+    def _in_memory(self) -> Store:
+        if self._memory is None:
+            log.warning("the spool's disk cannot be written; new readings are kept in memory")
+            self._memory = Store(None, self._agent, first_id=_MEMORY_IDS)
+        return self._memory
+
+    def _keep_within(self, store: Store) -> None:
+        limit = self._max_bytes if store is self._disk else _MEMORY_BYTES
+        while store.total.bytes > limit:
+            kind: Kind = "frames"
+            first = store.first(kind)
+            if first is None:
+                kind, first = "events", store.first("events")
+            if first is None or not self._give_up(store, [(first[0], kind, first[1])], "it is full"):
+                return
+
+    def expire(self) -> None:
+        """Give up what is older than the collector would take."""
+        with self._mutex:
+            before = self._now_ms() - self._max_age_ms
+            for store in (self._disk, self._memory):
+                if store is not None:
+                    with suppress(sqlite3.Error):
+                        self._expire(store, before)
+
+    def _expire(self, store: Store, before_ms: int) -> None:
+        while old := store.born_before(before_ms):
+            if not self._give_up(store, old, "it is too old"):
+                return
+        store.forget_layouts(before_ms - 86_400_000)
+
+    def _give_up(self, store: Store, batches: Collection[tuple[int, Kind, int]], why: str) -> bool:
+        """Drop batches and count them in one transaction; False when the disk does not let us."""
+        counters = dict(self.counters)
+        for _, kind, items in batches:
+            counters[_counter(kind)] += items
+        try:
+            store.remove([key for key, _, _ in batches], **{n: str(v) for n, v in counters.items()})
+        except sqlite3.Error:
+            return False
+        self.counters = counters
+        self._report("spool.dropped", f"The spool gave up {sum(b[2] for b in batches)} readings: {why}.")
+        return True
+
+    # ---- giving out
+
+    def newest(self, kind: Kind, skip: Collection[int] = ()) -> Stored | None:
+        """The batch born last, bytes checked; ``skip`` holds ids to pass over."""
+        return self._intact(lambda store, avoid: store.newest(kind, avoid), skip, memory_first=True)
+
+    def oldest(self, kind: Kind, skip: Collection[int] = ()) -> Stored | None:
+        """The batch born first, bytes checked."""
+        return self._intact(lambda store, avoid: store.oldest(kind, avoid), skip, memory_first=False)
+
+    def _intact(
+        self,
+        pick: Callable[[Store, set[int]], Stored | None],
+        skip: Collection[int],
+        *,
+        memory_first: bool,
+    ) -> Stored | None:
+        with self._mutex:
+            avoid = {*skip, *self._gone}
+            while True:
+                on_disk = self._try_disk(lambda disk: pick(disk, avoid))
+                in_memory = None if self._memory is None else pick(self._memory, avoid)
+                batch = (in_memory or on_disk) if memory_first else (on_disk or in_memory)
+                if batch is None or batch.intact:
+                    return batch
+                self._drop_damaged(batch)
+                avoid.add(batch.id)
+
+    def _drop_damaged(self, batch: Stored) -> None:
+        store = self._store_of(batch.id)
+        if store is not None and self._give_up(
+            store, [(batch.id, batch.kind, batch.items)], "its bytes changed"
+        ):
+            return
+        self._gone.add(batch.id)
+
+    def layout(self, digest: bytes) -> bytes | None:
+        """A layout's canonical bytes."""
+        with self._mutex:
+            found = self._try_disk(lambda disk: disk.layout(digest))
+            if found is None and self._memory is not None:
+                found = self._memory.layout(digest)
+            return found
+
+    def delivered(self, batch: Stored) -> None:
+        """A receipt says that the collector has it."""
+        with self._mutex:
+            self._forget(batch)
+
+    def refused(self, batch: Stored, reason: str) -> None:
+        """A receipt says that it will never be taken."""
+        with self._mutex:
+            self.counters["batches_refused"] += 1
+            self._report(
+                "batch.refused", f"The collector refused a batch of {batch.items} {batch.kind}: {reason}"
+            )
+            self._forget(batch, batches_refused=str(self.counters["batches_refused"]))
+
+    def renumber(self, batch: Stored, reason: str) -> None:
+        """Its number is taken by other bytes: the same content gets a new one."""
+        with self._mutex:
+            store = self._store_of(batch.id)
+            if store is None:
+                return
+            try:
+                store.renumber(batch)
+            except sqlite3.Error as fault:
+                log.warning("cannot renumber a batch now: %s", fault)
+                return
+            self._report("batch.renumbered", f"{reason} This machine was probably reverted or cloned.")
+
+    def _forget(self, batch: Stored, **meta: str) -> None:
+        store = self._store_of(batch.id)
+        if store is None:
+            return
+        try:
+            store.remove([batch.id], **meta)
+            if store is self._disk and self._gone:
+                store.remove(self._gone)
+                self._gone.clear()
+        except sqlite3.Error as fault:
+            log.warning("cannot forget a delivered batch now: %s", fault)
+            self._gone.add(batch.id)
+
+    def _store_of(self, key: int) -> Store | None:
+        return self._memory if key >= _MEMORY_IDS else self._disk
+
+    # ---- state
+
+    def total(self) -> Total:
+        """What waits, on disk and in memory."""
+        with self._mutex:
+            stores = [store.total for store in (self._disk, self._memory) if store is not None]
+            return Total(sum(t.batches for t in stores) - len(self._gone), sum(t.bytes for t in stores))
+
+    def get(self, name: str) -> str:
+        """A remembered value (clock correction, boot id); empty when unknown."""
+        with self._mutex:
+            return self._try_disk(lambda disk: disk.get(name)) or ""
+
+    def remember(self, **values: str) -> None:
+        """Remember values over restarts, if the disk lets us."""
+        with self._mutex:
+            self._try_disk(lambda disk: disk.set(**values))
+
+    def take_incidents(self) -> list[Incident]:
+        """What has happened since the last call."""
+        with self._mutex:
+            taken, self._incidents = self._incidents, []
+            return taken
+
+    def _report(self, event_id: str, message: str) -> None:
+        """At most one waiting incident per kind and wording of its end: a full spool drops at each tick."""
+        log.warning("%s: %s", event_id, message)
+        self._incidents = [i for i in self._incidents if i.event_id != event_id][-20:]
+        self._incidents.append(Incident(event_id, message))
+
+    def _try_disk(self, act: Callable[[Store], _T | None]) -> _T | None:
+        """What ``act`` gives on the file; a damaged file is replaced and asked once more; None when the disk
+        cannot be used now."""
+        if self._disk is None:
+            return None
+        try:
+            return act(self._disk)
+        except sqlite3.DatabaseError as fault:
+            if not is_damage(fault):
+                log.debug("spool: %s", fault)
+                return None
+            return self._after_damage(act, fault)
+
+    def _after_damage(self, act: Callable[[Store], _T | None], fault: sqlite3.Error) -> _T | None:
+        assert self._disk is not None
+        self._disk.close()
+        try:
+            self._disk = self._replace(fault)
+            return act(self._disk)
+        except (OSError, sqlite3.Error) as second:
+            self._report("spool.dropped", f"The spool cannot be made anew ({second}); memory only.")
+            self._disk = None
+            return None
+
+
+def _counter(kind: Kind) -> str:
+    return "frames_dropped" if kind == "frames" else "events_dropped"

@@ -1,0 +1,90 @@
+"""A small file in which the running agent says how it does, for ``ucx-agent status``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from agent import VERSION
+from agent.clock import Timekeeper
+from agent.shipper import Condition
+from agent.store import Total
+
+FILE = "status.json"
+
+
+class Status(msgspec.Struct, frozen=True):
+    """At one moment; times in seconds since 1970 by the host's clock."""
+
+    version: str
+    written_at: float
+    delivered_batches: int
+    """Since the agent started."""
+    last_receipt_at: float | None
+    trouble: str
+    """Why nothing is delivered; empty while all is well."""
+    clock_offset_s: float | None
+    clock_correction_ms: int
+    spool_batches: int
+    spool_bytes: int
+    counters: dict[str, int]
+
+
+def of(timekeeper: Timekeeper, condition: Condition, total: Total, counters: Mapping[str, int]) -> Status:
+    """The status of a running agent."""
+    return Status(
+        VERSION,
+        timekeeper.raw_s(),
+        condition.delivered,
+        condition.last_receipt_s,
+        condition.trouble,
+        timekeeper.offset_s(),
+        timekeeper.correction_ms,
+        total.batches,
+        total.bytes,
+        dict(counters),
+    )
+
+
+def write(state: Path, status: Status) -> None:
+    """Replace the file; not synced, and trouble with the disk is ignored: it only informs."""
+    path = state / FILE
+    with suppress(OSError):
+        beside = path.with_name(FILE + ".new")
+        beside.write_bytes(msgspec.json.encode(status))
+        beside.replace(path)
+
+
+def read(state: Path) -> Status | None:
+    """What the agent said last; None when it never ran here (or the file is damaged)."""
+    try:
+        return msgspec.json.decode((state / FILE).read_bytes(), type=Status)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def lines(status: Status | None, now_s: float) -> list[str]:
+    """For people."""
+    if status is None:
+        return ["The agent has not run here yet."]
+    age = now_s - status.written_at
+    running = "running" if age < 180 else f"not running (last sign of life {_ago(age)})"
+    receipt = "never" if status.last_receipt_at is None else _ago(now_s - status.last_receipt_at)
+    offset = "unknown" if status.clock_offset_s is None else f"{status.clock_offset_s:+.1f} s"
+    rows = [
+        f"agent        {status.version}, {running}",
+        f"delivered    {status.delivered_batches} batches, last receipt {receipt}",
+        f"waiting      {status.spool_batches} batches, {status.spool_bytes / 2**20:.1f} MB",
+        f"clock        {offset} against the collector",
+    ]
+    rows += [f"{name.replace('_', ' '):<12} {count}" for name, count in status.counters.items() if count]
+    return [*rows, f"trouble      {status.trouble}"] if status.trouble else rows
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(0, seconds):.0f} s ago"
+    return f"{seconds / 60:.0f} min ago" if seconds < 7200 else f"{seconds / 3600:.0f} h ago"
