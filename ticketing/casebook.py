@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from storage.sql import Queries
 from ticketing.lifecycle import Entry, Kind, Status, check, fold, recorded
-from ticketing.looks import derive
+from ticketing.looks import derive, explain
 from ticketing.paging import Ask, asked
 from ticketing.settings import Settings
 
@@ -87,6 +87,7 @@ class NewTicket(msgspec.Struct, frozen=True):
 async def create(conn: Connection, new: NewTicket, settings: Settings) -> Case:
     """A new ticket with its number; the caller adds to it and saves it."""
     number = f"{settings.number_prefix}-{new.opened.at.year}"
+    explained = explain(new.terms, [new.opened], new.opened.at)
     columns = msgspec.structs.asdict(new) | {
         "number_prefix": number,
         "priority": new.opened.detail["priority"],
@@ -95,7 +96,7 @@ async def create(conn: Connection, new: NewTicket, settings: Settings) -> Case:
         "opened_by": new.opened.actor,
         "flags": list(new.flags),
         "terms": Jsonb(new.terms),
-        "decision": Jsonb(list(new.decision)),
+        "decision": Jsonb([*new.decision, *explained]),
     }
     del columns["opened"]
     row = await (await conn.execute(Q.insert_ticket, columns)).fetchone()

@@ -15,9 +15,11 @@ from typing import Any, Literal
 import msgspec
 
 from ticketing import clock, escalation, terms
+from ticketing.explain import of_state
 from ticketing.history import ClockEvent, Timeline, Waiting, timeline
 from ticketing.lifecycle import DESK, Entry, Kind, State, Status, fold, in_order
 from ticketing.policy import Release, load_releases, priority_name, release_named
+from ticketing.reason import to_documents
 from ticketing.settings import Settings
 from ticketing.terms import Sla
 
@@ -68,6 +70,12 @@ def derive(snapshot: dict[str, Any], history: Sequence[Entry], now: datetime, se
     if reckoning is None or reckoning.clock.projected:
         return Derived(None, next_look_at)
     return Derived(reckoning.clock.due_at, next_look_at)
+
+
+def explain(snapshot: dict[str, Any], history: Sequence[Entry], now: datetime) -> list[dict[str, Any]]:
+    """The clock's arithmetic in words, as stored reasons; empty while the ticket is held."""
+    found = reckon(snapshot, history, now)
+    return [] if found is None else to_documents(of_state(found.release, found.line, found.clock))
 
 
 def due(snapshot: dict[str, Any], history: Sequence[Entry], now: datetime, settings: Settings) -> list[Entry]:

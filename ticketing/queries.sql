@@ -394,3 +394,86 @@ SELECT name, email, phone, languages, reachable_24h FROM contact
 SELECT p.key, p.name, p.end_of_life, p.end_of_support, p.newest_version
   FROM product p WHERE p.key = ANY (%(keys)s::text[]);
 
+-- name: ticket_by_number
+-- Which ticket has this number, within the caller's tenant (NULL: all).
+SELECT tenant_id, ticket_id FROM ticket
+ WHERE number = %(number)s AND (%(tenant_id)s::int IS NULL OR tenant_id = %(tenant_id)s::int);
+
+-- name: deployment_ids
+-- The ids of a deployment named by its keys, within the caller's tenant (NULL: all).
+SELECT t.tenant_id, d.deployment_id FROM tenant t JOIN deployment d USING (tenant_id)
+ WHERE t.key = %(tenant)s AND d.key = %(deployment)s
+   AND (%(tenant_id)s::int IS NULL OR t.tenant_id = %(tenant_id)s::int);
+
+-- name: ticket_papers
+-- What was decided at opening and under which terms.
+SELECT terms, decision, last_error FROM ticket
+ WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s;
+
+-- name: pages_of_ticket
+-- Every page request of a ticket.
+SELECT page_request_id, audience, policy, requested_at, reason, ended_at, end_reason FROM page_request
+ WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s ORDER BY page_request_id;
+
+-- name: alerts_of_ticket
+-- The alerts of a ticket's problem.
+SELECT alert_id, firing FROM ticket_alert
+ WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s ORDER BY alert_id;
+
+-- name: list_no_tickets
+-- Alerts that got no ticket, and why, newest first (alert: read from alerting's table).
+SELECT t.key AS tenant, d.key AS deployment, n.alert_id, a.rule_id AS rule, a.summary, n.seq, n.decided_at, n.outcome, n.decision
+  FROM no_ticket n
+  JOIN alert a USING (tenant_id, alert_id)
+  JOIN tenant t USING (tenant_id)
+  JOIN deployment d USING (tenant_id, deployment_id)
+ WHERE (%(tenant_id)s::int IS NULL OR n.tenant_id = %(tenant_id)s::int)
+   AND (%(tenant)s::text IS NULL OR t.key = %(tenant)s::text)
+   AND (%(deployment_id)s::int IS NULL OR a.deployment_id = %(deployment_id)s::int)
+   AND (%(alert_id)s::bigint IS NULL OR n.alert_id = %(alert_id)s::bigint)
+   AND (%(before)s::timestamptz IS NULL OR n.decided_at < %(before)s::timestamptz)
+ ORDER BY n.decided_at DESC, n.alert_id DESC
+ LIMIT %(limit)s;
+
+-- name: parked_items
+-- What failed again and again and waits for a person, the newest first.
+SELECT kind, tenant_id, id, failures, last_error, parked_at FROM (
+    SELECT 'alert' AS kind, tenant_id, alert_id AS id, failures, last_error, parked_at
+      FROM desk_progress WHERE parked_at IS NOT NULL
+    UNION ALL
+    SELECT 'ticket', tenant_id, ticket_id, failures, last_error, parked_at
+      FROM ticket WHERE parked_at IS NOT NULL
+    UNION ALL
+    SELECT 'acknowledgement', tenant_id, acknowledgement_id, failures, last_error, parked_at
+      FROM acknowledgement_progress WHERE parked_at IS NOT NULL) AS parked
+ WHERE %(tenant_id)s::int IS NULL OR tenant_id = %(tenant_id)s::int
+ ORDER BY parked_at DESC LIMIT 1000;
+
+-- name: retry_alert
+-- A parked alert may be tried again.
+UPDATE desk_progress SET parked_at = NULL, failures = 0, retry_at = NULL
+ WHERE tenant_id = %(tenant_id)s AND alert_id = %(id)s AND parked_at IS NOT NULL RETURNING 1;
+
+-- name: retry_ticket
+-- A parked ticket may be looked at again.
+UPDATE ticket SET parked_at = NULL, failures = 0, next_look_at = %(now)s
+ WHERE tenant_id = %(tenant_id)s AND ticket_id = %(id)s AND parked_at IS NOT NULL RETURNING 1;
+
+-- name: retry_acknowledgement
+-- A parked acknowledgement may be tried again.
+UPDATE acknowledgement_progress SET parked_at = NULL, failures = 0, retry_at = NULL
+ WHERE tenant_id = %(tenant_id)s AND acknowledgement_id = %(id)s AND parked_at IS NOT NULL RETURNING 1;
+
+-- name: contract_history
+-- Every contract document that a deployment ever had, newest first.
+SELECT c.contract_id, c.document, c.recorded_at, c.recorded_by, c.superseded_at
+  FROM contract c
+ WHERE c.tenant_id = %(tenant_id)s AND c.deployment_id = %(deployment_id)s
+ ORDER BY c.contract_id DESC;
+
+-- name: registry_changes
+-- The registry's audit trail, newest first.
+SELECT change_no, at, actor, origin, act, path, old, new FROM registry_change
+ WHERE %(before)s::bigint IS NULL OR change_no < %(before)s::bigint
+ ORDER BY change_no DESC LIMIT %(limit)s;
+

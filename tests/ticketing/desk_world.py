@@ -17,16 +17,16 @@ MONDAY = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 """Monday 2 March 2026, 11:00 in Rome: in everybody's working hours in Europe."""
 
 SITE = (
-    "name: Main site, licence: subscription, theatre: europe, zone: Europe/Rome, country: IT, products: [ucx],"
-    " version: 2026.Winter.1, proactive: {opt_in: true, data_sending: true, connected: true}"
+    "name: Main site, licence: subscription, theatre: europe, zone: Europe/Rome, country: IT,"
+    " products: [ucx], version: 2026.Winter.1, proactive: {opt_in: true, data_sending: true, connected: true}"
 )
 PEOPLE = """
 products:
   ucx: {name: UCX Suite, newest_version: 2026.Winter.1}
 people:
   mario: {name: Mario Rossi, email: mario@vendor.example, phone: "+390000000001", roles: [{role: on-call}]}
-  carla: {name: Carla Neri, email: c@vendor.example, roles: [{role: support-regional-manager, theatre: europe}]}
-  ugo: {name: Ugo Blu, email: u@vendor.example, roles: [{role: support-regional-manager, theatre: americas}]}
+  carla: {name: Carla, email: c@vendor.example, roles: [{role: support-regional-manager, theatre: europe}]}
+  ugo: {name: Ugo, email: u@vendor.example, roles: [{role: support-regional-manager, theatre: americas}]}
   sara: {name: Sara Verdi, email: sara@vendor.example, roles: [{role: support-manager}]}
 tenants:
 """
@@ -51,6 +51,22 @@ def registry(contracts: dict[str, str], site: str = SITE) -> str:
 
 
 REGISTRY = registry(CONTRACTS)
+
+
+ACKNOWLEDGE = """
+INSERT INTO acknowledgement (tenant_id, page_request_id, ticket_id, person_id, at, channel, proof)
+SELECT r.tenant_id, r.page_request_id, r.ticket_id, p.person_id, %s, 'voice', %s
+  FROM page_request r, person p
+ WHERE p.key = %s AND r.audience = 'technician'
+ ORDER BY r.page_request_id DESC LIMIT 1
+RETURNING acknowledgement_id"""
+MOVE = """
+UPDATE alert
+   SET state = %s, priority = %s, last_seq = last_seq + 1, changed_at = now(),
+       fired_at = CASE WHEN %s = 'firing' THEN coalesce(fired_at, %s) ELSE fired_at END,
+       resolved_at = CASE WHEN %s IN ('resolved', 'stale') THEN %s::timestamptz END
+ WHERE tenant_id = %s AND alert_id = %s
+RETURNING last_seq"""
 
 
 class World:
@@ -78,7 +94,9 @@ class World:
 
     async def ids(self, tenant: str) -> tuple[int, int]:
         """Tenant id and the id of its deployment."""
-        query = "SELECT tenant_id, deployment_id FROM deployment d JOIN tenant t USING (tenant_id) WHERE t.key = %s"
+        query = (
+            "SELECT tenant_id, deployment_id FROM deployment JOIN tenant t USING (tenant_id) WHERE t.key = %s"
+        )
         [(tenant_id, deployment_id)] = await self.rows(query, tenant)
         return tenant_id, deployment_id
 
@@ -90,8 +108,8 @@ class World:
         key = problem or f"{tenant}/main/host/{rule}/"
         query = (
             "INSERT INTO alert (tenant_id, deployment_id, rule_id, instance, problem_key, state, priority,"
-            " since, fired_at, summary, changed_at) VALUES (%s, %s, %s, %s, %s, 'pending', %s, %s, NULL, %s, now())"
-            " RETURNING alert_id"
+            " since, fired_at, summary, changed_at)"
+            " VALUES (%s, %s, %s, %s, %s, 'pending', %s, %s, NULL, %s, now()) RETURNING alert_id"
         )
         since = self.now - timedelta(minutes=10)
         # stories may repeat a rule: the instance keeps alerting's own unique index content
@@ -143,12 +161,7 @@ class World:
 
     async def acknowledge(self, at: datetime | None = None, person: str = "mario") -> int:
         """A keypress on the newest ticket's technician page, as on-call records it."""
-        query = (
-            "INSERT INTO acknowledgement"
-            " (tenant_id, page_request_id, ticket_id, person_id, at, channel, proof) SELECT r.tenant_id, r.page_request_id, r.ticket_id, p.person_id, %s, 'voice', %s"
-            " FROM page_request r, person p WHERE p.key = %s AND r.audience = 'technician'"
-            " ORDER BY r.page_request_id DESC LIMIT 1 RETURNING acknowledgement_id"
-        )
+        query = ACKNOWLEDGE
         [(identity,)] = await self.rows(query, at or self.now, Jsonb({"digit": "4"}), person)
         return int(identity)
 
@@ -175,10 +188,7 @@ class Alert:
         async with world.pool.connection() as conn, conn.transaction():
             row = await (
                 await conn.execute(
-                    b"UPDATE alert SET state = %s, priority = %s, last_seq = last_seq + 1,"
-                    b" changed_at = now(), fired_at = CASE WHEN %s = 'firing' THEN coalesce(fired_at, %s) ELSE fired_at END,"
-                    b" resolved_at = CASE WHEN %s IN ('resolved', 'stale') THEN %s::timestamptz END"
-                    b" WHERE tenant_id = %s AND alert_id = %s RETURNING last_seq",
+                    MOVE.encode(),
                     (state, self.priority, state, at, state, at, self.tenant_id, self.alert_id),
                 )
             ).fetchone()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -13,11 +12,11 @@ from ticketing import desk
 from ticketing.lifecycle import Kind, fold
 from ticketing.settings import Settings
 
-from .desk_world import MONDAY, World
+from .desk_world import CONTRACTS, MONDAY, World, registry
 
 
 @pytest.fixture
-async def world(pool: Pool) -> AsyncIterator[World]:
+async def world(pool: Pool) -> World:
     made = World(pool)
     await made.registry()
     return made
@@ -63,23 +62,15 @@ async def test_lapsed_contract_gets_no_ticket_until_the_renewal_is_recorded(worl
     await world.fires("lapsed-co")
     await world.round()
     assert await world.ticket("lapsed-co") is None
-    await world.registry(
-        (await _renewed()),
-    )
+    renewed = CONTRACTS["lapsed-co"] + ", renewals: [{ordered: 2026-03-01, until: 2027-01-01}]"
+    await world.registry(registry(CONTRACTS | {"lapsed-co": renewed}))
     await world.round()
     assert (await world.ticket("lapsed-co"))["state"] == "new"
     assert len(await world.rows("SELECT 1 FROM contract WHERE superseded_at IS NOT NULL")) == 1
 
 
-async def _renewed() -> str:
-    from .desk_world import CONTRACTS, registry
-
-    renewed = CONTRACTS["lapsed-co"] + ", renewals: [{ordered: 2026-03-01, until: 2027-01-01}]"
-    return registry(CONTRACTS | {"lapsed-co": renewed})
-
-
 async def test_a_keypress_takes_the_ticket_in_charge_at_its_own_time(world: World) -> None:
-    """The acknowledgement's time, not its arrival, meets the SLA; paging ends; a second run changes nothing."""
+    """The keypress's time, not its arrival, meets the SLA; paging ends; a second run changes nothing."""
     await world.fires()
     await world.round()
     world.now += timedelta(minutes=3)
