@@ -107,7 +107,8 @@ def gap_lines(gaps: Iterable[Gap], zone: str) -> list[str]:
 
 def burden_lines(lines: Iterable[Burden], names: Names) -> list[str]:
     """A table: who carries how much."""
-    head = f"{'person':<24}{'shifts':>8}{'hours':>10}{'nights':>10}{'weekends':>10}{'holidays':>10}{'balance':>10}"
+    columns = ("hours", "nights", "weekends", "holidays", "balance")
+    head = f"{'person':<24}{'shifts':>8}" + "".join(f"{column:>10}" for column in columns)
     rows = [
         f"{names.get(one.person_key, one.person_key)[:23]:<24}{one.shifts:>8}{one.hours:>10.1f}"
         f"{one.night_hours:>10.1f}{one.weekend_hours:>10.1f}{one.holiday_hours:>10.1f}{one.holiday_balance:>+10.1f}"

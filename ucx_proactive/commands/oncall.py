@@ -10,9 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
-import psycopg
 import typer
-from psycopg_pool import PoolTimeout
 
 from oncall import rota_view as view
 from oncall.fairness import burdens
@@ -24,24 +22,20 @@ from oncall.rota_file import BadRota, Rota
 from oncall.rota_files import read_rota
 from oncall.rota_terms import holidays_of, moment, name
 from oncall.schedule import Schedule, shifts
-from storage.pool import open_pool
+from storage.pool import Pool
 from ticketing.policy import Release, load_releases, priority_of, release_for
+from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
 from wire.clock import utcnow
 
 app = typer.Typer(help="Who is on call, when, and where nobody is.", no_args_is_help=True)
+HERE = Path("ucx-data")
 LONGEST = timedelta(days=800)
 _T = TypeVar("_T")
 
 RotaFile = Annotated[Path | None, typer.Option("--rota", help="A rota file.", exists=True, dir_okay=False)]
-Name = Annotated[
-    str | None, typer.Option("--schedule", help="Only this schedule; without --rota: of the database.")
-]
-Url = Annotated[
-    str | None,
-    typer.Option("--database-url", envvar="UCX_DATABASE_URL", help="PostgreSQL to read, without --rota."),
-]
+Name = Annotated[str | None, typer.Option("--schedule", help="Only this schedule.")]
 At = Annotated[
-    str | None, typer.Option("--at", help="A time: 2026-12-24T17:00:00Z or 2026-12-24 18:00. Default: now.")
+    str | None, typer.Option("--at", help="2026-12-24T17:00:00Z or '2026-12-24 18:00'; default: now.")
 ]
 From = Annotated[str, typer.Option("--from", help="From this time on; a bare date is its midnight.")]
 To = Annotated[str, typer.Option("--to", help="To this time; a bare date is included.")]
@@ -53,11 +47,12 @@ def who_(
     rota: RotaFile = None,
     schedule: Name = None,
     at: At = None,
-    database_url: Url = None,
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Who is on call at a time."""
-    loaded = _rota(rota, database_url)
+    loaded = _rota(rota, database_url, data_dir)
     wanted, when = _chosen(loaded, schedule), _time(at, loaded.zone) if at else utcnow()
     if as_json:
         _json(view.who_view(wanted, when, loaded.names))
@@ -71,13 +66,14 @@ def shifts_(
     end: To,
     rota: RotaFile = None,
     schedule: Name = None,
-    database_url: Url = None,
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = HERE,
     as_json: AsJson = False,
     ical: Annotated[bool, typer.Option("--ical", help="As a calendar (RFC 5545).")] = False,
     person: Annotated[str | None, typer.Option("--person", help="Only this person's shifts.")] = None,
 ) -> None:
     """All shifts within a stretch of time."""
-    loaded = _rota(rota, database_url)
+    loaded = _rota(rota, database_url, data_dir)
     wanted, (a, b) = _chosen(loaded, schedule), _range(start, end, loaded.zone)
     if ical:
         typer.echo(feed("On call", wanted, person, loaded.names, a, b, utcnow()).decode(), nl=False)
@@ -95,11 +91,12 @@ def gaps(
     end: To,
     rota: RotaFile = None,
     schedule: Name = None,
-    database_url: Url = None,
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Contracted time in which nobody can be reached. Exit code 1 when there is any."""
-    loaded = _rota(rota, database_url)
+    loaded = _rota(rota, database_url, data_dir)
     a, b = _range(start, end, loaded.zone)
     subject = f"schedule {_chosen(loaded, schedule)[0].name}" if schedule else None
     found = [gap for gap in rota_gaps(loaded, a, b) if subject in (None, gap.subject)]
@@ -116,14 +113,13 @@ def fair(
     end: To,
     rota: RotaFile = None,
     schedule: Name = None,
-    database_url: Url = None,
-    country: Annotated[
-        str, typer.Option("--holidays", help="Whose public holidays count (ISO 3166-1).")
-    ] = "IT",
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = HERE,
+    country: Annotated[str, typer.Option("--holidays", help="Whose holidays count (ISO 3166-1).")] = "IT",
     as_json: AsJson = False,
 ) -> None:
     """Who carries how many hours, nights, weekends and public holidays."""
-    loaded = _rota(rota, database_url)
+    loaded = _rota(rota, database_url, data_dir)
     wanted, (a, b) = _chosen(loaded, schedule), _range(start, end, loaded.zone)
     days = _or_usage(lambda: holidays_of(country.upper()))
     lines = {one.name: burdens(one, days, a, b) for one in wanted}
@@ -139,7 +135,7 @@ def check(
     file: Annotated[Path, typer.Argument(help="A rota file.", exists=True, dir_okay=False)],
     within: Annotated[
         int | None,
-        typer.Option("--within", min=1, help="Minutes to reach a person. Default: the support policy's."),
+        typer.Option("--within", min=1, help="Minutes to reach a person; default: the contract's."),
     ] = None,
     ahead: Annotated[int, typer.Option("--days", min=1, max=730, help="Look so far ahead for gaps.")] = 90,
 ) -> None:
@@ -173,15 +169,13 @@ def _show_policies(loaded: Rota, limit_s: int) -> None:
             _lines([f"policy {policy.name}, {reach.state}: {verdict}", *reach.lines])
 
 
-def _rota(file: Path | None, database_url: str | None) -> Rota:
+def _rota(file: Path | None, database_url: str | None, data_dir: Path) -> Rota:
     if file is not None:
         return _from_file(file)
-    if database_url is None:
-        _refuse("either --rota FILE or --database-url is needed")
     try:
-        return _run(partial(_from_database, database_url))
-    except (psycopg.Error, PoolTimeout) as error:
-        _refuse(f"the database cannot be read: {str(error).strip()}")
+        return with_database(_from_database, database_url, data_dir)
+    except BadRota as error:
+        _refuse(f"the rota in force cannot be read:\n{error}")
 
 
 def _from_file(file: Path) -> Rota:
@@ -195,13 +189,9 @@ def _from_file(file: Path) -> Rota:
         _refuse(f"{len(error.faults)} fault(s)")
 
 
-async def _from_database(database_url: str) -> Rota:
-    pool = await open_pool(database_url, max_size=1)
-    try:
-        async with pool.connection() as conn:
-            stored = await load(conn, utcnow())
-    finally:
-        await pool.close()
+async def _from_database(pool: Pool) -> Rota:
+    async with pool.connection() as conn:
+        stored = await load(conn, utcnow())
     if stored is None:
         _refuse("the database has no rota yet: PUT one to /v1/oncall/rota")
     return stored.rota
