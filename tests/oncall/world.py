@@ -247,6 +247,17 @@ class Registry:
         with psycopg.connect(self.url, autocommit=True) as conn:
             return conn.execute(sql.encode(), values).fetchall()
 
+    def start_over(self) -> None:
+        """One fresh page request, nothing else."""
+        self.run("TRUNCATE paging, page, page_event, acknowledgement RESTART IDENTITY")
+        self.run("UPDATE page_request SET ended_at = now()")
+        self.request()
+
+    def run(self, sql: str) -> None:
+        """Statements without an answer."""
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            conn.execute(sql.encode())
+
     def value(self, sql: str) -> Any:
         """The first value of the first row, or None."""
         rows = self.rows(sql)
