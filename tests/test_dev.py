@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -12,6 +13,7 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 
 from tests import stages
@@ -169,6 +171,25 @@ def test_two_at_once_wait_for_each_other(dev: ModuleType, capsys: pytest.Capture
     assert waiting.returncode == 0
 
 
+def test_an_installer_that_outlives_its_dev_keeps_the_lock(dev: ModuleType) -> None:
+    """./dev is killed while pip works: the next one waits until that pip has ended."""
+    path = os.path.join(dev.WORK, "setup.lock")
+    script = (
+        f"import runpy; dev = runpy.run_path({dev.__file__!r}, run_name='x')\n"
+        f"with dev['Lock']({path!r}): dev['step']('sleeping', ['sh', '-c', 'sleep 0.5; touch ended'])"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", script])
+    ended = Path(dev.ROOT, "ended")
+    while not _locked(path):
+        assert killed.poll() is None
+    while not _children(killed.pid):
+        assert killed.poll() is None
+    killed.kill()
+    killed.wait()
+    with dev.Lock(path):
+        assert ended.exists()
+
+
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["help"], ["setup", "--help"], ["clean", "-h"]])
 def test_help_needs_no_set_up(arguments: list[str]) -> None:
     """Help comes at once, before anything is installed."""
@@ -215,6 +236,21 @@ def test_an_ordinary_user_is_told_what_is_skipped(
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     stages.install(["sipp"])
     assert "only root on Debian can: sipp" in capsys.readouterr().out
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    return [child for child in psutil.Process(pid).children() if child.name() == "sh"]
+
+
+def _locked(path: str) -> bool:
+    try:
+        with open(path) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _play(dev: ModuleType, title: str, command: list[str]) -> str:
