@@ -136,10 +136,10 @@ def _translated(message: str, path: Callable[[str], str]) -> Refusal:
     match = _WHERE.match(message)
     assert match is not None
     what, field = match["what"].replace("`", ""), path(match["path"] or "")
-    if ".values[" in field and what.startswith("Expected float "):
-        return NotFinite("not a finite number; a missing value is nil", field)
     if what.startswith("Expected ") and ", got " in what:
         return WrongShape(what[0].lower() + what[1:], field)
+    if ".values[" in field and what.startswith("Expected float "):
+        return NotFinite("not a finite number; a missing value is nil", field)
     if any(word in what for word in (">=", "<=", "> ", "< ", "length", "matching", "Invalid enum")):
         kind = TooLarge if "length <=" in what else OutOfRange
         return kind(what[0].lower() + what[1:], field)
