@@ -12,6 +12,7 @@ from datetime import datetime
 
 import msgspec
 
+from alerting.evaluate import HostKey
 from collector.directory import Q
 from storage.pool import Pool
 from wire import layout as wire_layout
@@ -32,9 +33,10 @@ class StoredLayout(msgspec.Struct, frozen=True):
 class LayoutStore:
     """Finds and registers layouts; one per process."""
 
-    def __init__(self, pool: Pool, *, most_per_tenant: int) -> None:
+    def __init__(self, pool: Pool, *, most_per_tenant: int, most_per_host: int) -> None:
         self._pool = pool
-        self._most = most_per_tenant
+        self._most_per_tenant = most_per_tenant
+        self._most_per_host = most_per_host
         self._cache: OrderedDict[tuple[int, bytes], StoredLayout] = OrderedDict()
 
     async def resolve(self, tenant_id: int, digests: Iterable[bytes]) -> dict[bytes, StoredLayout]:
@@ -52,22 +54,31 @@ class LayoutStore:
             )
         return found
 
-    async def register(self, tenant_id: int, body: bytes, layout: Layout, now: datetime) -> StoredLayout:
-        """Store a layout, or find that it is there. ``body`` is its canonical bytes, already validated."""
+    async def register(self, host: HostKey, body: bytes, now: datetime) -> StoredLayout:
+        """Store a layout of ``host``, or find that it is there; ``body`` is canonical bytes, validated.
+
+        Raises Unprocessable when the host or its tenant has as many as we keep."""
+        tenant_id = host.tenant_id
         digest = wire_layout.digest(body)
         known = self._cached(tenant_id, digest) or (await self._load(tenant_id, {digest})).get(digest)
         if known is not None:
             return known
-        row = {"tenant_id": tenant_id, "digest": digest, "body": body, "now": now, "most": self._most}
+        row = {
+            "tenant_id": tenant_id,
+            "digest": digest,
+            "body": body,
+            "now": now,
+            "most": self._most_per_tenant,
+        }
         async with self._pool.connection() as conn:
+            used = await (await conn.execute(Q.host_layout_count, host._asdict())).fetchone()
+            assert used is not None
+            if used[0] >= self._most_per_host:
+                raise _too_many("host", self._most_per_host)
             await conn.execute(Q.layout_insert, row)
         stored = (await self._load(tenant_id, {digest})).get(digest)
         if stored is None:
-            raise Unprocessable(
-                f"This tenant has {self._most} layouts already, the most we keep: look for a host"
-                " whose set of series changes all the time.",
-                slug="too-many-layouts",
-            )
+            raise _too_many("tenant", self._most_per_tenant)
         return stored
 
     def _cached(self, tenant_id: int, digest: bytes) -> StoredLayout | None:
@@ -88,6 +99,14 @@ class LayoutStore:
         while len(self._cache) > CACHED:
             self._cache.popitem(last=False)
         return found
+
+
+def _too_many(whose: str, most: int) -> Unprocessable:
+    return Unprocessable(
+        f"This {whose} has {most} layouts already, the most we keep: look for a check whose set of series"
+        " changes all the time.",
+        slug="too-many-layouts",
+    )
 
 
 def decode(body: bytes) -> Layout:

@@ -17,8 +17,8 @@ class Meters:
         )
         self.turned_away = Counter(
             "ucx_collector_turned_away_total",
-            "Batches answered without a receipt (the agent keeps them)",
-            ["reason"],
+            "Batches without a receipt (the agent keeps them) and layouts not taken, by reason",
+            ["request", "reason"],
             registry=registry,
         )
         self.frames = Counter("ucx_collector_frames_total", "Frames stored", registry=registry)

@@ -237,3 +237,17 @@ WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s AND time >= %(start)s 
        OR (time, event_key) < (%(before_time)s::timestamptz, %(before_key)s::bigint))
 ORDER BY time DESC, event_key DESC
 LIMIT %(limit)s
+
+-- name: host_facts
+-- One host with its facts, and whether an agent may speak for it now.
+SELECT h.tenant_id, h.host_id, h.deployment_id, h.name, h.facts, h.enrolled_at, h.retired_at,
+       EXISTS (SELECT FROM agent a
+               WHERE a.tenant_id = h.tenant_id AND a.host_id = h.host_id AND a.revoked_at IS NULL)
+FROM host h
+WHERE h.tenant_id = %(tenant_id)s AND h.host_id = %(host_id)s
+
+-- name: frames_between
+-- The frames of one host in time order: what a replay reads.
+SELECT layout_id, time, values FROM frame
+WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s AND time >= %(start)s AND time < %(end)s
+ORDER BY time, layout_id

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from alerting.evaluate import HostKey
 from collector.body import ClientGone, Receive, Scope, Send, decode, header, read_body
 from collector.directory import Agent, Directory
 from collector.group import Committer
@@ -85,8 +86,8 @@ class IngestApp:
         except ClientGone:
             return
         except Problem as problem:
-            if scope["path"] == BATCHES:
-                self._meters.turned_away.labels(problem.kind).inc()
+            request = "batch" if scope["path"] == BATCHES else "layout"
+            self._meters.turned_away.labels(request, problem.kind).inc()
             raise
 
     async def _batch(self, scope: Scope, receive: Receive) -> Receipt:
@@ -148,12 +149,13 @@ class IngestApp:
                 errors=[FieldError("body", "must be the very bytes that the digest was taken of")],
             )
         try:
-            layout = decode_layout(body)
+            decode_layout(body)
         except Refusal as refusal:
             raise Unprocessable(
                 f"The layout is not acceptable: {refusal}", errors=[FieldError(refusal.field, refusal.reason)]
             ) from None
-        await self._layouts.register(agent.scope.tenant_id, body, layout, self._clock())
+        host = HostKey(agent.scope.tenant_id, agent.scope.host_id)
+        await self._layouts.register(host, body, self._clock())
 
 
 class OutsideWindow(Refusal):

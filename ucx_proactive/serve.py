@@ -13,8 +13,9 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -42,6 +43,8 @@ from wire.clock import Clock, utcnow
 log = logging.getLogger(__name__)
 
 WATCH_DATABASE_S = 1.0
+KEEP_ALIVE_S = 120
+"""Longer than an agent keeps an idle connection (90 s): never closed under its request."""
 
 
 class DatabaseMoved(Exception):
@@ -138,7 +141,9 @@ class Process:
         committer = Committer(commit, tuning, self.meters)
         self.supervisor.add("committer", committer.run)
         self.supervisor.add("upkeep", lambda stop: upkeep.run(pool, tuning, self._clock, stop, self.meters))
-        layouts = LayoutStore(pool, most_per_tenant=tuning.layouts_per_tenant)
+        layouts = LayoutStore(
+            pool, most_per_tenant=tuning.layouts_per_tenant, most_per_host=tuning.layouts_per_host
+        )
         return IngestApp(self.directory, layouts, committer, tuning, self._clock, self.meters)
 
     async def prepare(self) -> None:
@@ -169,28 +174,32 @@ class Process:
             log_config=None,
             access_log=False,
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=self.settings.stop_within_s,
         )
-        front = _Front(config)
-        socket = config.bind_socket()
+        door = config.bind_socket()
+        front = _Front(config, lambda: self._announce(door.getsockname()[:2]))
         stopping = asyncio.create_task(_stop_front(front, stop))
-        watching = asyncio.create_task(self._announce(front, socket.getsockname()[:2]))
         try:
-            await front.serve(sockets=[socket])
+            await front.serve(sockets=[door])
         finally:
             stopping.cancel()
-            watching.cancel()
 
-    async def _announce(self, front: uvicorn.Server, address: tuple[str, int]) -> None:
-        """Tell where we listen, once we do."""
-        while not front.started:
-            await asyncio.sleep(0.01)
+    def _announce(self, address: tuple[str, int]) -> None:
         self.address = address
         log.info("listening on http://%s:%d", *address)
 
 
 class _Front(uvicorn.Server):
     """uvicorn without its signal handling: it would raise the signal again before our own end is done."""
+
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_start()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

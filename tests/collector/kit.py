@@ -22,6 +22,7 @@ from collector.enrolment import issue_token
 from collector.settings import CollectorSettings
 from storage.pool import Pool, open_pool
 from ucx_proactive.serve import Process
+from ucx_proactive.settings import Role as RoleName
 from ucx_proactive.settings import Rooms, Settings, fill_rooms
 from wire import batch as wire_batch
 from wire import layout as wire_layout
@@ -178,7 +179,10 @@ FROM tenant WHERE key = %(tenant)s ON CONFLICT DO NOTHING"""
 
 @contextlib.asynccontextmanager
 async def running(
-    database_url: str, clock: WoundClock | None = None, roles: tuple[str, ...] = ("ingest",), **tuning: Any
+    database_url: str,
+    clock: WoundClock | None = None,
+    roles: tuple[RoleName, ...] = ("ingest",),
+    **tuning: Any,
 ) -> AsyncIterator[Front]:
     """A collector in this process, listening on loopback, on ``database_url``."""
     clock = clock or WoundClock(datetime.now(UTC).replace(microsecond=0))

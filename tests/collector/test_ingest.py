@@ -101,7 +101,7 @@ async def test_compressed_batches_are_the_same_batches(front: Front) -> None:
 
 
 async def test_what_is_outside_the_window_is_refused_for_good(front: Front) -> None:
-    """Older than the ledger's horizon, or from the future: a receipt that lets the agent drop it, with why."""
+    """Older than the ledger's horizon, or from the future: a receipt with the reason."""
     agent = await front.agent()
     old = await agent.send((front.clock() - timedelta(days=15), [0.5, 0.5]))
     assert old.json()["outcome"] == "refused"

@@ -16,7 +16,9 @@ from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
 from wire.access import Role
 from wire.clock import utcnow
 
-app = typer.Typer(help="API keys for people and services.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="API keys for people and services.", no_args_is_help=True, pretty_exceptions_enable=False
+)
 HERE = Path("ucx-data")
 
 

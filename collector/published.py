@@ -1,0 +1,78 @@
+"""What later rooms may know of hosts and their readings: value types and read queries. Nothing here writes.
+
+Every function takes the tenant first. Frames are read through ``latest`` and ``charts`` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from psycopg import AsyncConnection
+
+from collector.directory import Q
+from collector.layouts import decode
+from collector.reading import Chart, Latest, charts, latest
+from collector.series import Point
+from wire.layout import Layout
+
+__all__ = [
+    "Chart",
+    "HostFacts",
+    "Latest",
+    "Point",
+    "StoredFrame",
+    "charts",
+    "frames_between",
+    "host_facts",
+    "latest",
+]
+Connection = AsyncConnection[tuple[Any, ...]]
+
+
+class HostFacts(msgspec.Struct, frozen=True):
+    """A host and what its agent says of it."""
+
+    tenant_id: int
+    host_id: int
+    deployment_id: int
+    name: str
+    facts: dict[str, Any]
+    """``os``, ``agent_version``, ``platform_version`` ... as reported."""
+    enrolled_at: datetime
+    retired_at: datetime | None
+    agent_current: bool
+    """False: its credential was revoked and no other agent has taken over."""
+
+
+class StoredFrame(msgspec.Struct, frozen=True):
+    """One frame as it was stored: what a replay feeds to the evaluator again."""
+
+    layout_digest: bytes
+    layout: Layout
+    at: datetime
+    """By the host's clock, as sent."""
+    values: list[float | None]
+
+
+async def host_facts(conn: Connection, tenant_id: int, host_id: int) -> HostFacts | None:
+    """One host; None when this tenant has none of that id."""
+    row = {"tenant_id": tenant_id, "host_id": host_id}
+    found = await (await conn.execute(Q.host_facts, row)).fetchone()
+    return HostFacts(*found) if found else None
+
+
+async def frames_between(
+    conn: Connection, tenant_id: int, host_id: int, start: datetime, end: datetime
+) -> AsyncIterator[StoredFrame]:
+    """A host's frames of ``[start, end)`` in time order, streamed. ``conn`` must be inside a transaction."""
+    row = {"tenant_id": tenant_id, "host_id": host_id}
+    rows = await (await conn.execute(Q.host_layouts, row)).fetchall()
+    layouts = {layout_id: (bytes(digest), decode(body)) for layout_id, digest, body in rows}
+    async with conn.cursor("frames_between") as cursor:
+        await cursor.execute(Q.frames_between, row | {"start": start, "end": end})
+        async for layout_id, at, values in cursor:
+            digest, layout = layouts[layout_id]
+            yield StoredFrame(digest, layout, at, values)

@@ -1,0 +1,115 @@
+"""What ``doctor`` looks at. It only reads: our own database is joined when it runs, never started."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import psycopg
+
+from storage.migrate import MigrationError
+from storage.migrate import plan as migration_plan
+from storage.partition import partition_name
+from ucx_proactive.database import URL_FILE
+from ucx_proactive.settings import Settings
+from wire.clock import utcnow
+
+LOW_DISK_BYTES = 2 * 1024**3
+LARGEST_DRIFT = timedelta(seconds=5)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    well: bool
+    what: str
+    words: str
+    """What was found and, when it is not well, what to do."""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """All findings about an installation with these settings."""
+    yield from _disk(settings)
+    url = _database_url(settings)
+    if url is None:
+        yield Finding(
+            False, "database", f"nobody runs it: start 'ucx-proactive serve' on {settings.data_dir}"
+        )
+    else:
+        yield from _database(url)
+    yield _server(settings.url())
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    if settings.database_url is not None:
+        return
+    place = next(path for path in (settings.data_dir, *settings.data_dir.resolve().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    words = f"{free / 1024**3:.1f} GB free at {place}"
+    yield Finding(free >= LOW_DISK_BYTES, "disk", words if free >= LOW_DISK_BYTES else f"{words}: make room")
+
+
+def _database_url(settings: Settings) -> str | None:
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    note: Path = settings.data_dir / URL_FILE
+    return note.read_text(encoding="utf-8").strip() if note.exists() else None
+
+
+def _database(url: str) -> Iterator[Finding]:
+    try:
+        with psycopg.connect(url, connect_timeout=5, autocommit=True) as conn:
+            conn.execute("SET TimeZone TO 'UTC'")
+            yield Finding(True, "database", f"answers, PostgreSQL {conn.info.server_version // 10000}")
+            yield _clock(conn)
+            yield _migrations(url)
+            yield from _partitions(conn)
+    except psycopg.OperationalError as error:
+        yield Finding(False, "database", f"does not answer: {str(error).strip()}")
+
+
+def _clock(conn: psycopg.Connection[tuple[Any, ...]]) -> Finding:
+    row = conn.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None
+    drift = abs(utcnow() - row[0])
+    words = f"differs from the database's by {drift.total_seconds():.1f} s"
+    return Finding(
+        drift <= LARGEST_DRIFT, "clock", words if drift <= LARGEST_DRIFT else f"{words}: set up NTP"
+    )
+
+
+def _migrations(url: str) -> Finding:
+    try:
+        plan = migration_plan(url)
+    except MigrationError as error:
+        return Finding(False, "migrations", str(error))
+    words = plan.describe()
+    return Finding(
+        not plan.pending, "migrations", f"{words}: run 'ucx-proactive migrate'" if plan.pending else words
+    )
+
+
+def _partitions(conn: psycopg.Connection[tuple[Any, ...]]) -> Iterator[Finding]:
+    tomorrow = (utcnow() + timedelta(days=1)).date()
+    for table in ("frame", "event"):
+        name = partition_name(table, tomorrow)
+        there = conn.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone() == (True,)
+        words = (
+            "tomorrow's is there" if there else f"{name} is missing: is 'serve' with the role ingest running?"
+        )
+        yield Finding(there, f"partitions of {table}", words)
+
+
+def _server(url: str) -> Finding:
+    try:
+        answer = httpx.get(f"{url}/readyz", timeout=5)
+        checks = answer.json()["checks"]
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        return Finding(False, "server", f"{url} does not answer as ours does ({type(error).__name__})")
+    ill = [f"{name}: {word}" for name, word in checks.items() if word != "ok"]
+    return Finding(not ill, "server", "; ".join(ill) if ill else f"{url} is ready")
