@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from datetime import date
 from functools import cache, lru_cache
@@ -29,7 +30,9 @@ def holidays_of(country: str, region: str | None, year: int) -> Mapping[date, st
     """Date -> English name, of one year. Raises KeyError for a country or region that is not known."""
     if not known_country(country) or (region and not known_region(country, region)):
         raise KeyError(f"{country}-{region}" if region else country)
-    found = holidays.country_holidays(country, subdiv=region, years=year, language=_english(country))
+    with warnings.catch_warnings():  # some countries warn of years whose moving feasts are not settled yet
+        warnings.simplefilter("ignore")
+        found = holidays.country_holidays(country, subdiv=region, years=year, language=_english(country))
     return {day: name for day, name in found.items() if day.year == year}
 
 
