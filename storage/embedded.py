@@ -3,7 +3,7 @@
 The data directory (mode 0700) holds everything, and nothing outside it is touched::
 
     pgdata/        the cluster                     run/           the socket
-    server.conf    our settings, per start         log/           PostgreSQL's log, ``LOG_FILES`` files
+    server.conf    our settings, per start         log/           PostgreSQL's log, bounded
     password       the superuser's (0600)          lock           held by the owning process
     programs-V/    a copy of the server programs, only if their home is closed to the account it runs as
 
@@ -40,6 +40,7 @@ from storage.account import Account
 from storage.binaries import Binaries
 from storage.dirlock import DirectoryLock
 from storage.faults import ServerFailed, UnusableDirectory
+from storage.serverlog import LogKeeper, last_words
 from storage.watchdog import Watchdog
 
 StopMode = Literal["smart", "fast", "immediate"]
@@ -48,9 +49,9 @@ Progress = Callable[[str], None]
 USER = "ucx"
 DATABASE = "ucx"
 SOCKET_PORT = 5432
+_LOOPBACK = "127.0.0.1"
 SOCKET_PATH_MAX = 100
 """Bytes; the kernel's limit is 107 on Linux and 103 on macOS."""
-LOG_FILES = 10
 START_TIMEOUT_S = 600
 """Long, because recovery after a crash may be: a short one would leave a server that nobody waits for."""
 STOP_TIMEOUT_S = 60
@@ -79,8 +80,9 @@ class EmbeddedServer:
         self._watchdog = Watchdog() if watchdog else None
         self._account: Account | None = None
         self._programs: Binaries | None = None
-        self._port = SOCKET_PORT
+        self._port = 0
         self._postmaster_pid: int | None = None
+        self._log_keeper: LogKeeper | None = None
 
     def start(self) -> str:
         """Starts (first makes) the server and returns its URL; returns at once when it is running.
@@ -144,9 +146,12 @@ class EmbeddedServer:
         _prepare(self.data_dir, self._account)
         self._lock.take()
         self._owned = True
+        self._log_keeper = LogKeeper(self.data_dir / "log")
         atexit.register(self.stop)
 
     def _disown(self) -> None:
+        if self._log_keeper:
+            self._log_keeper.end()
         self._lock.release()
         self._owned = False
         atexit.unregister(self.stop)
@@ -161,7 +166,6 @@ class EmbeddedServer:
         else:
             self._create()
         self._configure()
-        thin_out_log(self.data_dir / "log")
         self._start_postmaster()
 
     def _find_programs(self) -> Binaries:
@@ -195,7 +199,7 @@ class EmbeddedServer:
         run_dir = self.data_dir / "run"
         socket_path = os.fsencode(run_dir / f".s.PGSQL.{SOCKET_PORT}")
         by_socket = sys.platform != "win32" and len(socket_path) <= SOCKET_PATH_MAX
-        self._port = SOCKET_PORT if by_socket else _free_port()
+        self._port = SOCKET_PORT if by_socket else _free_port(self._port)
         where = serverconf.endpoint(str(run_dir) if by_socket else None, self._port)
         _write_private(self.data_dir / "server.conf", serverconf.render(where, self._settings), self._account)
 
@@ -234,7 +238,7 @@ class EmbeddedServer:
             output.seek(0)
             said = output.read().strip()
         raise ServerFailed(
-            f"{program} failed ({done.returncode}): {said}\n{_last_words(self.data_dir / 'log')}"
+            f"{program} failed ({done.returncode}): {said}\n{last_words(self.data_dir / 'log')}"
         )
 
     @property
@@ -252,13 +256,7 @@ class EmbeddedServer:
         if "listen_addresses = ''" in conf:
             host = quote(str(self.data_dir / "run"), safe="")
             return f"postgresql://{USER}:{password}@/{database}?host={host}&port={self._port}"
-        return f"postgresql://{USER}:{password}@127.0.0.1:{self._port}/{database}"
-
-
-def thin_out_log(folder: Path, keep: int = LOG_FILES) -> None:
-    """Removes all but the newest ``keep`` log files (their names sort by time; each is at most 10 MB)."""
-    for path in sorted(folder.glob("postgresql-*.log"))[:-keep]:
-        path.unlink(missing_ok=True)
+        return f"postgresql://{USER}:{password}@{_LOOPBACK}:{self._port}/{database}"
 
 
 def _prepare(data_dir: Path, owner: Account | None) -> None:
@@ -320,20 +318,17 @@ def _environment() -> dict[str, str]:
     return kept | {"LC_ALL": "C", "TZ": "UTC"}
 
 
-def _free_port() -> int:
+def _free_port(wanted: int) -> int:
+    """``wanted`` if nobody has it, so that a restarted server keeps its URL; else any. 0: any."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        if sys.platform != "win32":  # old connections in TIME_WAIT do not count; on Windows it means to steal
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_LOOPBACK, wanted))
+        except OSError:
+            return _free_port(0)
         port: int = probe.getsockname()[1]
         return port
-
-
-def _last_words(log: Path) -> str:
-    """The end of the newest logs, for an error message."""
-    newest = sorted(log.glob("postgresql-*.log"))[-1:]
-    texts = [
-        path.read_text(errors="replace")[-1500:] for path in [log / "start.log", *newest] if path.exists()
-    ]
-    return "\n".join(text.strip() for text in texts if text.strip())
 
 
 def _ensure_database(url: str) -> None:

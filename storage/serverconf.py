@@ -23,7 +23,7 @@ DEFAULTS: Mapping[str, str] = {
     "idle_in_transaction_session_timeout": "5min",
     "password_encryption": "scram-sha-256",
     "timezone": "UTC",
-    # Log: files of at most 10 MB, which we thin out (see storage/embedded.py).
+    # Log: files of at most 10 MB, which we thin out (see storage/serverlog.py).
     "log_timezone": "UTC",
     "logging_collector": "on",
     "log_directory": "../log",

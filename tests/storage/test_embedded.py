@@ -18,8 +18,9 @@ import pytest
 
 from storage import account, binaries, leftovers, serverconf
 from storage.account import Account
-from storage.embedded import EmbeddedServer, thin_out_log
+from storage.embedded import EmbeddedServer
 from storage.faults import DirectoryInUse, NoServerBinaries, UnusableDirectory
+from storage.serverlog import thin_out
 
 ROOT = Path(__file__).parent.parent.parent
 OWNER = Path(__file__).parent / "owner.py"
@@ -123,12 +124,15 @@ def test_everything_is_private_and_inside(server: EmbeddedServer) -> None:
 
 def test_a_path_too_long_for_a_socket_means_tcp_on_loopback(data_dir: Path) -> None:
     """The kernel allows about 107 bytes for a socket's path; beyond our limit it listens on 127.0.0.1
-    alone."""
+    alone, and after a crash on the same port again."""
     folder = data_dir / ("long" * 25)
     data_dir.chmod(0o755)
     with EmbeddedServer(folder, settings=serverconf.FAST_AND_FORGETFUL) as server:
         assert "@127.0.0.1:" in server.url
         assert _rows(server.url, "SHOW listen_addresses") == [("127.0.0.1",)]
+        before = server.url
+        server.kill()
+        assert server.start() == before
         assert _rows(server.url, "SELECT 1") == [(1,)]
 
 
@@ -225,7 +229,7 @@ def test_old_logs_are_thinned_out(tmp_path: Path) -> None:
     for day in range(10, 25):
         (tmp_path / f"postgresql-202611{day}T000000.log").touch()
     (tmp_path / "start.log").touch()
-    thin_out_log(tmp_path, keep=2)
+    thin_out(tmp_path, keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "postgresql-20261123T000000.log",
         "postgresql-20261124T000000.log",
