@@ -122,7 +122,7 @@ def _agent(state: Path, clock: Clock) -> Iterator[Finding]:
     if said is None:
         yield warning("agent", "it has not run here yet", "Start it: ucx-agent run (or its service).")
         return
-    if clock().timestamp() - said.written_at > 180:
+    if not status.is_running(said, clock().timestamp()):
         yield warning("agent", "it does not run now", "Start it: ucx-agent run (or its service).")
     elif said.trouble:
         yield problem("delivery", said.trouble, "See the findings about the collector.")

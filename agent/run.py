@@ -151,8 +151,12 @@ class Agent:
 
     def _keep_house(self) -> None:
         self._spool.expire()
+        self._write_status(stopped=False)
+
+    def _write_status(self, *, stopped: bool) -> None:
         condition, total = self._shipper.condition, self._spool.total()
-        status.write(self._options.state_dir, status.of(self._time, condition, total, self._spool.counters))
+        said = status.of(self._time, condition, total, self._spool.counters, stopped=stopped)
+        status.write(self._options.state_dir, said)
 
     def reload(self) -> None:
         """Take a changed configuration; a faulty one is refused and reported, the last good one runs on."""
@@ -176,7 +180,7 @@ class Agent:
         self._outbox.event("agent.stop", "The agent was asked to stop.")
         self._shipper.stop()
         shipping.join(_SHUTDOWN_S)
-        self._keep_house()
+        self._write_status(stopped=True)
         self._spool.close()
         log.info("stopped")
 

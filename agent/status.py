@@ -31,9 +31,18 @@ class Status(msgspec.Struct, frozen=True):
     spool_batches: int
     spool_bytes: int
     counters: dict[str, int]
+    stopped: bool = False
+    """The agent was stopped in good order."""
 
 
-def of(timekeeper: Timekeeper, condition: Condition, total: Total, counters: Mapping[str, int]) -> Status:
+def of(
+    timekeeper: Timekeeper,
+    condition: Condition,
+    total: Total,
+    counters: Mapping[str, int],
+    *,
+    stopped: bool,
+) -> Status:
     """The status of a running agent."""
     return Status(
         VERSION,
@@ -46,6 +55,7 @@ def of(timekeeper: Timekeeper, condition: Condition, total: Total, counters: Map
         total.batches,
         total.bytes,
         dict(counters),
+        stopped,
     )
 
 
@@ -66,12 +76,17 @@ def read(state: Path) -> Status | None:
         return None
 
 
+def is_running(status: Status, now_s: float) -> bool:
+    """It has given a sign of life lately and was not stopped since."""
+    return not status.stopped and now_s - status.written_at < 180
+
+
 def lines(status: Status | None, now_s: float) -> list[str]:
     """For people."""
     if status is None:
         return ["The agent has not run here yet."]
     age = now_s - status.written_at
-    running = "running" if age < 180 else f"not running (last sign of life {_ago(age)})"
+    running = "running" if is_running(status, now_s) else f"not running (last sign of life {_ago(age)})"
     receipt = "never" if status.last_receipt_at is None else _ago(now_s - status.last_receipt_at)
     offset = "unknown" if status.clock_offset_s is None else f"{status.clock_offset_s:+.1f} s"
     rows = [

@@ -36,7 +36,8 @@ def test_units_fit_kinds() -> None:
 def test_meanings_are_sentences() -> None:
     """Each row explains itself to somebody who reads only this row."""
     catalogue = load()
-    for meaning in [row.meaning for row in (*catalogue.metrics.values(), *catalogue.events.values())]:
+    metrics = [row.meaning for row in catalogue.metrics.values()]
+    for meaning in [*metrics, *(row.meaning for row in catalogue.events.values())]:
         assert meaning[0].isupper()
         assert meaning.endswith(".")
 
