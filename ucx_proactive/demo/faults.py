@@ -80,11 +80,10 @@ while parent_lives():
 )
 
 
-def _child(code: str, *arguments: str, name: str | None = None) -> subprocess.Popen[bytes]:
-    """A Python child that ends when this process does; ``name`` is what ``ps`` calls it."""
-    return subprocess.Popen(
-        [name or sys.executable, "-c", code, *arguments],
-        executable=sys.executable,
+def _child(code: str, *arguments: str, program: str = sys.executable) -> subprocess.Popen[bytes]:
+    """A Python child that ends when this process does."""
+    return subprocess.Popen(  # noqa: S603 - our own interpreter with our own code
+        [program, "-c", code, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -157,11 +156,15 @@ def _allocate(path: Path, size: int) -> None:
 class PlatformProcess:
     """A stand-in for one of the platform's own processes: it runs until the fault kills it."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
+        self._program = directory / PLATFORM_PROCESS
+        """A link to the interpreter: the system names a process after the file that it was started from."""
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._child = _child(_IDLE, name=PLATFORM_PROCESS)
+        if not self._program.is_symlink():
+            self._program.symlink_to(Path(sys.executable).resolve())
+        self._child = _child(_IDLE, program=str(self._program))
 
     def stop(self) -> None:
         if self._child is not None:
