@@ -32,7 +32,7 @@ from oncall.paging import Advance, Ask, Move, Place, Resolve, Wait, decide
 from oncall.settings import Settings, check
 from oncall.sql import Q
 from oncall.store import Claim
-from oncall.targets import Targets, configured
+from oncall.targets import Ladder, Targets
 from storage.pool import Pool
 from wire.clock import Clock
 
@@ -47,10 +47,10 @@ _DOUBT_PAUSE = timedelta(seconds=2)
 async def run(
     pool: Pool, settings: Settings, clock: Clock, stop: asyncio.Event, targets: Targets | None = None
 ) -> None:
-    """Page until ``stop``. ``targets`` says who is next (default: as the settings say)."""
+    """Page until ``stop``. ``targets`` says who is next (default: the rota's policies)."""
     check(settings)
     async with httpx.AsyncClient() as http, asyncio.TaskGroup() as group:
-        pager = Pager(pool, settings, clock, Calls(settings, http), targets or configured(settings))
+        pager = Pager(pool, settings, clock, Calls(settings, http), targets or Ladder(settings))
         group.create_task(_repeat(pager.sync, settings, stop))
         for _ in range(settings.workers):
             group.create_task(_repeat(pager.look, settings, stop))

@@ -42,10 +42,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     providers: tuple[VoiceProvider, ...] = ()
     """In the order in which they are tried."""
     persons: tuple[str, ...] = ()
-    """Keys of the persons to ring, in order, when no paging policy names them; empty: every active
-    person with a phone, in the order of their ids."""
-    rota_file: str = ""
-    """Path of the rota file (schedules and paging policies); empty: ``persons``, one after the other."""
+    """Keys of the persons to ring, in order, where no paging policy is known (empty: every active person
+    with a phone, by id) - and, if not empty, the last resort from a policy's second round on."""
     enabled: bool = True
     """False: nothing is rung (a restored database starts so) - and that is said loudly."""
     ring_s: Annotated[int, msgspec.Meta(ge=5, le=600)] = 30

@@ -1,26 +1,31 @@
 """Who is to be reached at a step: the seam between the pager and the paging policies.
 
-``OrderedList`` is the plainest answer: the persons named in the settings, one per step. ``RotaTargets`` asks
-the paging policy that the page request names and the rota at that moment.
+``Ladder`` asks the paging policy that the page request names, with the rota in force. Where there is none -
+no rota saved, one that cannot be read, a name it does not know - the persons of the settings are rung one
+after the other: a fault in a document must not silence a page.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from pathlib import Path
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from psycopg import AsyncConnection
 
-from oncall import policy, rota_file, schedule
+from oncall import policy, roster
 from oncall.paging import Paging, Step, Target
-from oncall.rota_file import Rota
+from oncall.policy import PagingPolicy
+from oncall.rota_file import BadRota, Rota
 from oncall.settings import Settings, is_e164
 from ticketing import published
 from ticketing.published import Person
 
+log = logging.getLogger(__name__)
 Conn = AsyncConnection[tuple[Any, ...]]
+_FRESH = timedelta(seconds=2)
+"""A rota is read again after this, so that an override bites within seconds."""
 
 
 class Targets(Protocol):
@@ -29,13 +34,6 @@ class Targets(Protocol):
     async def __call__(self, conn: Conn, paging: Paging, now: datetime) -> Step | None:
         """The step at the paging's position, resolved to persons at ``now``; None past the last one."""
         ...
-
-
-def configured(settings: Settings) -> Targets:
-    """What the settings ask for."""
-    if not settings.rota_file:
-        return OrderedList(settings)
-    return RotaTargets(rota_file.parse(Path(settings.rota_file).read_text(encoding="utf-8")), settings)
 
 
 class OrderedList:
@@ -48,15 +46,15 @@ class OrderedList:
         return nth(await published.people(conn), paging.position.step, self._settings)
 
 
-def nth(people: Sequence[Person], step: int, settings: Settings) -> Step | None:
+def nth(people: Sequence[Person], step: int, settings: Settings, why: str = "on the list") -> Step | None:
     """The n-th person with a usable number."""
     reachable = [person for person in _in_order(people, settings.persons) if is_e164(person.phone or "")]
-    if step >= len(reachable):
+    if not 0 <= step < len(reachable):
         return None
     person = reachable[step]
     target = Target(person.person_id, person.name, person.phone or "", "voice", settings.ring_s)
-    why = f"{person.name} is number {step + 1} of {len(reachable)} on the list"
-    return Step((target,), settings.calls_per_step, None, why)
+    reason = f"{person.name} is number {step + 1} of {len(reachable)} {why}"
+    return Step((target,), settings.calls_per_step, None, reason)
 
 
 def _in_order(people: Sequence[Person], keys: Sequence[str]) -> list[Person]:
@@ -66,48 +64,74 @@ def _in_order(people: Sequence[Person], keys: Sequence[str]) -> list[Person]:
     return sorted(active.values(), key=lambda person: person.person_id)
 
 
-class RotaTargets:
-    """The named paging policy's ladder, with whom the rota says is on call now."""
+class Ladder:
+    """The named paging policy, with whom the rota in force says is on call now."""
 
-    def __init__(self, rota: Rota, settings: Settings) -> None:
-        self._rota = rota
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._fallback = OrderedList(settings)
+        self._rota: Rota | None = None
+        self._read_at: datetime | None = None
 
     async def __call__(self, conn: Conn, paging: Paging, now: datetime) -> Step | None:
-        ladder = self._rota.policies.get(paging.policy)
-        if ladder is None:
-            # A name that the rota does not know must not silence a page: everybody in turn.
-            return await self._fallback(conn, paging, now)
-        if paging.position.step >= len(ladder.steps):
-            return None
-        people = {p.key: p for p in await published.people(conn) if p.active}
-        return resolve(self._rota, ladder, paging.position.step, paging.position.round, people, now)
+        await self._refresh(conn, now)
+        people = await published.people(conn)
+        ladder = roster.policy_named(self._rota, paging.policy) if self._rota else None
+        if self._rota is None or ladder is None:
+            why = f"on the list (there is no paging policy '{paging.policy}')"
+            return nth(people, paging.position.step, self._settings, why)
+        return step_of(self._rota, ladder, paging, people, self._settings, now)
+
+    async def _refresh(self, conn: Conn, now: datetime) -> None:
+        if self._read_at is not None and self._read_at <= now < self._read_at + _FRESH:
+            return
+        try:
+            stored = await roster.load(conn, now)
+        except BadRota as fault:
+            log.critical("the rota in force cannot be read, the settings' list is rung instead: %s", fault)
+            stored = None
+        self._rota, self._read_at = (stored.rota if stored else None), now
+
+
+def step_of(
+    rota: Rota,
+    ladder: PagingPolicy,
+    paging: Paging,
+    people: Sequence[Person],
+    settings: Settings,
+    now: datetime,
+) -> Step | None:
+    """The ladder's step; from the second round on, those whom the settings name follow as a last resort."""
+    step, _, round_ = paging.position
+    if step < len(ladder.steps):
+        by_key = {person.key: person for person in people if person.active}
+        return resolve(rota, ladder, step, round_, by_key, now)
+    if round_ == 1 or not settings.persons:
+        return None
+    return nth(
+        people, step - len(ladder.steps), settings, "of the last resort: nobody of the policy answered"
+    )
 
 
 def resolve(
     rota: Rota,
-    ladder: policy.PagingPolicy,
+    ladder: PagingPolicy,
     step: int,
     round: int,
     people: Mapping[str, Person],
     now: datetime,
 ) -> Step:
     """One step of the ladder, as persons with their addresses and the reasons for it."""
-    on_now = {name: tuple(o.person_key for o in schedule.who(s, now)) for name, s in rota.schedules.items()}
-    callees = {key: callee for key, callee in rota.people.items() if key in people}
-    decision = policy.decide(ladder, step, round, policy.WhoIsOn(on_now, callees), now)
-    named = [_target(people[t.person_key], t) for t in decision.targets]
-    targets = tuple(target for target in named if target is not None)
+    decision = policy.decide(ladder, step, round, roster.who_is_on(rota, now), now)
+    named = [_target(people[t.person_key], t) for t in decision.targets if t.person_key in people]
     rung = ladder.steps[step]
     skipped = "".join(f"; not {s.who}: {s.reason}" for s in decision.skipped)
     why = f"step {step + 1} of '{ladder.name}': {_whom(rung)}{skipped}"
-    return Step(targets, 1, float(rung.wait_s), why)
+    return Step(tuple(target for target in named if target), 1, float(rung.wait_s), why)
 
 
 def _target(person: Person, wanted: policy.Target) -> Target | None:
-    address = (person.email if wanted.transport == "email" else person.phone) or ""
-    if wanted.transport in ("voice", "sms") and not is_e164(address):
+    address = {"email": person.email, "webhook": person.key}.get(wanted.transport, person.phone)
+    if not address or (wanted.transport in ("voice", "sms") and not is_e164(address)):
         return None
     return Target(person.person_id, person.name, address, wanted.transport, wanted.ring_s)
 
