@@ -71,7 +71,7 @@ Condition = Compare | All | AnyOf | Not
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<paren>[()])|(?P<op><=|>=|==|!=|<|>)|(?P<div>/)(?!s)"
-    r"|(?P<number>[+-]?\d+(?:\.\d+)?)\s*(?P<unit>%|/s|[A-Za-z]+(?<!and)(?<!or))?"
+    r"|(?P<number>[+-]?\d+(?:\.\d+)?)\s*(?P<unit>%|/s|(?!(?:and|or)\b)[A-Za-z]+)?"
     r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*))"
 )
 _MAX_LENGTH = 500

@@ -295,3 +295,8 @@ def _silent_level(field: Field) -> SilentLevel:
     if after is not None and after < 60:
         fields["after"].fault("must be at least 60 s: agents report once a minute or so")
     return SilentLevel(_priority(fields["priority"]) if "priority" in fields else 4, after or 60.0)
+
+
+def schema() -> str:
+    """The JSON Schema of rule packs, for editors."""
+    return importlib.resources.files("alerting").joinpath("packs/schema.json").read_text(encoding="utf-8")

@@ -288,3 +288,12 @@ SELECT tenant_id FROM alert WHERE alert_id = %(alert_id)s;
 -- Rules of the newest version that raised or could not be read.
 SELECT version, rule_id, error, first_at, last_at, times
   FROM rule_failure WHERE version = (SELECT max(version) FROM rule_change) ORDER BY rule_id;
+
+-- name: scope_by_name
+-- A host in service by its names.
+SELECT t.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name
+  FROM tenant t
+  JOIN deployment d ON d.tenant_id = t.tenant_id AND d.key = %(deployment)s
+  JOIN host h ON h.tenant_id = d.tenant_id AND h.deployment_id = d.deployment_id
+             AND h.name = %(host)s AND h.retired_at IS NULL
+ WHERE t.key = %(tenant)s;

@@ -1,0 +1,117 @@
+"""Rules on made-up or recorded input, without a database: what would have happened, and when.
+
+The same judge as in the ingest commit runs here; only what the sweep does is repeated at every tick (events
+that are over, silences), so that a story can be told to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from alerting import absence
+from alerting.evaluator import Evaluator
+from alerting.inputs import EventInput, FrameInput, HostScope, HostState, Outcome, from_ms, to_ms
+from alerting.judge import evaluate, look, unheard
+from alerting.published import ENDED, State
+from alerting.state import Key
+
+
+class Happening(msgspec.Struct, frozen=True):
+    """One transition of a simulated alert."""
+
+    at: datetime
+    host: str
+    rule_id: str
+    instance: str
+    from_state: State | None
+    to_state: State
+    priority: int
+    muted: str
+    reason: str
+
+
+class SimulatedHost:
+    """One host in memory."""
+
+    def __init__(self, evaluator: Evaluator, scope: HostScope) -> None:
+        self.evaluator = evaluator
+        self.scope = scope
+        self.state = HostState(scope.tenant_id, scope.host_id)
+        self.open: dict[Key, Happening] = {}
+        """Alerts that have not ended, by (rule id, instance), with their newest transition."""
+        self.history: list[Happening] = []
+        self.failing: dict[str, str] = {}
+
+    def feed(self, inputs: Sequence[FrameInput | EventInput], received_at: datetime) -> None:
+        """Inputs in time order, received together."""
+        self._take(evaluate(self.evaluator, self.scope, self.state, inputs, received_at))
+
+    def tick(self, now: datetime, *, quiet_since: datetime | None = None, nodes: int = 1) -> None:
+        """What the sweep does; with ``quiet_since`` the host and ``nodes`` - 1 others are silent."""
+        self._take(look(self.evaluator, self.scope, self.state, now))
+        if quiet_since is None:
+            return
+        since = to_ms(quiet_since)
+        self._whole(since, nodes, now)
+        hidden = (
+            "a consequence of the whole deployment's silence" if nodes > 1 and self._watches_whole() else ""
+        )
+        outcome = unheard(self.evaluator, self.scope, self.state, since, hidden, now)
+        if outcome is not None:
+            self._take(outcome)
+
+    def _watches_whole(self) -> bool:
+        return bool(self.evaluator.silent(self.scope, whole_deployment=True))
+
+    def _whole(self, since: int, nodes: int, now: datetime) -> None:
+        for rule, _, source in self.evaluator.silent(self.scope, whole_deployment=True):
+            level = absence.whole(source, [since] * nodes, to_ms(now))
+            known = self.open.get((rule.id, ""))
+            if level is not None and (known is None or known.priority > level.priority):
+                before = known.to_state if known else None
+                reason = "Nothing received from any host."
+                self._note(
+                    Happening(now, "(cluster)", rule.id, "", before, State.FIRING, level.priority, "", reason)
+                )
+
+    def heard(self, now: datetime) -> None:
+        """A host reports: a whole deployment's silence is over when its own is."""
+        for rule, _, _ in self.evaluator.silent(self.scope, whole_deployment=True):
+            known = self.open.get((rule.id, ""))
+            if known is not None and not self.state.memory.silent:
+                reason = "A host reports again."
+                self._note(
+                    Happening(
+                        now, known.host, rule.id, "", State.FIRING, State.RESOLVED, known.priority, "", reason
+                    )
+                )
+
+    def _take(self, outcome: Outcome) -> None:
+        self.state = outcome.state
+        self.failing |= outcome.failing
+        for alert in outcome.alerts:
+            c = alert.change
+            self._note(
+                Happening(
+                    from_ms(c.at_ms),
+                    self.scope.host_name,
+                    alert.rule_id,
+                    alert.instance,
+                    c.from_state,
+                    c.to_state,
+                    c.priority,
+                    alert.hidden,
+                    c.reason,
+                )
+            )
+
+    def _note(self, happening: Happening) -> None:
+        self.history.append(happening)
+        key = (happening.rule_id, happening.instance)
+        if happening.to_state in ENDED:
+            self.open.pop(key, None)
+        else:
+            self.open[key] = happening

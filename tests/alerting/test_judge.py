@@ -1,0 +1,293 @@
+"""The judge: how alerts live, frame by frame, without a database."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alerting.evaluate import Evaluator, EventInput, FrameInput
+from alerting.inputs import HostState
+from alerting.pack import default_document, parse_pack
+from alerting.state import dump, load
+from tests.alerting.kit import CPU, START, Host, evaluator_of, event, frame, layout_of, minutes
+
+HEAD = """
+version: 1
+name: test
+rules:
+"""
+RULE = """
+  - id: {id}
+    name: {id}
+    component: host
+    rationale: because
+    runbook: look
+    summary: "{id} on {{host}}"
+"""
+ONE = (
+    HEAD
+    + RULE.format(id="cpu")
+    + """
+    metric: system.cpu.utilization
+    levels:
+      - {priority: P2, when: value > 95 %, for: 10 min, clear: value < 80 %, clear_for: 5 min}
+"""
+)
+DEFAULT = Evaluator(1, parse_pack(default_document()).rules)
+sample = st.one_of(st.none(), st.sampled_from([0.1, 0.76, 0.82, 0.9, 0.97]))
+
+
+def cpu(host: Host, *values: float | None, start: float = 0.0) -> None:
+    """One frame a minute."""
+    for number, value in enumerate(values):
+        host.feed(frame(CPU, START + minutes(start + number), value))
+
+
+def test_one_sample_over_the_limit_is_not_yet_news() -> None:
+    """A pending alert gets its row with the second sample; then its end is told too."""
+    host = Host(evaluator_of(ONE))
+    cpu(host, 0.1, 0.97, 0.1, 0.97, 0.97, 0.1)
+    assert host.story == ["4 pending P2", "5 resolved P2"]
+
+
+def test_a_gap_of_more_than_three_intervals_restarts_the_timers() -> None:
+    """Nine minutes, four minutes nothing, nine minutes: never ten in a row."""
+    host = Host(evaluator_of(ONE))
+    cpu(host, *[0.97] * 9)
+    cpu(host, *[0.97] * 10, start=13)
+    assert "firing" not in "".join(host.story)
+    cpu(host, 0.97, start=23)
+    assert host.story[-1] == "23 firing P2"
+
+
+def test_a_gap_of_three_intervals_is_no_gap() -> None:
+    """Three minutes between two samples still count as in a row."""
+    host = Host(evaluator_of(ONE))
+    cpu(host, *[0.97] * 6)
+    cpu(host, *[0.97] * 3, start=8)
+    assert host.story[-1] == "10 firing P2"
+
+
+def test_a_gap_while_it_fires_undoes_nothing() -> None:
+    """Firing goes on after an hour of nothing; only the clear timer starts again."""
+    host = Host(evaluator_of(ONE))
+    cpu(host, *[0.97] * 11, 0.7, 0.7, 0.7)
+    cpu(host, *[0.7] * 6, start=75)
+    assert host.story == ["1 pending P2", "10 firing P2", "11 recovering P2", "80 resolved P2"]
+
+
+def test_a_relapse_while_recovering_fires_again() -> None:
+    """The clear condition must hold without a break."""
+    host = Host(evaluator_of(ONE))
+    cpu(host, *[0.97] * 11, 0.7, 0.7, 0.9, 0.7)
+    assert host.story[2:] == ["11 recovering P2", "13 firing P2", "14 recovering P2"]
+
+
+def test_late_frames_are_marked_and_change_nothing() -> None:
+    """A frame before its layout's newest is stored for replay, not judged (broken twin: judge it; then the
+    breaches of before a healthy frame make a false 'for')."""
+    host = Host(evaluator_of(ONE))
+    cpu(host, 0.1, start=10)
+    outcome = host.feed(frame(CPU, START + minutes(2), 0.97), received_at=START + minutes(11))
+    assert outcome.late == (0,)
+    assert outcome.alerts == ()
+    assert outcome.state.frontier == START + minutes(10)
+
+
+def test_each_layout_has_its_own_frontier() -> None:
+    """A slower layout's frame is not late because a faster one's was newer."""
+    slow = layout_of("system.memory.utilization", interval_s=300)
+    host = Host(evaluator_of(ONE))
+    host.feed(frame(CPU, START, 0.1), frame(slow, START, 0.5))
+    cpu(host, 0.1, start=6)
+    outcome = host.feed(frame(slow, START + minutes(5), 0.5), received_at=START + minutes(6))
+    assert outcome.late == ()
+
+
+def test_the_frontier_never_passes_the_collectors_time() -> None:
+    """A clock that runs ahead cannot push judged time into our future."""
+    host = Host(evaluator_of(ONE))
+    outcome = host.feed(frame(CPU, START + minutes(9), 0.1), received_at=START)
+    assert outcome.state.frontier == START
+
+
+def test_a_series_gone_from_the_layout_is_stale_and_says_so() -> None:
+    """A volume that was unplugged while its alert fired: nobody knows, and the alert says that."""
+    two = layout_of("system.cpu.utilization", ("system.memory.utilization", {}))
+    host = Host(evaluator_of(ONE))
+    cpu(host, *[0.97] * 11)
+    rest = layout_of("system.memory.utilization")
+    for minute in range(11, 22):
+        host.feed(frame(rest, START + minutes(minute), 0.5))
+    last = host.outcomes[-1].alerts[-1].change
+    assert (host.story[-1], last.reason) == (
+        "21 stale P2",
+        "Its series left the host's layout 11 min ago; whether the problem persists is unknown.",
+    )
+    assert host.state.memory.tracks == {}
+    assert two != rest
+
+
+def test_a_rule_taken_out_of_force_ends_its_alerts() -> None:
+    """The next frame of the host tells that nobody checks it any more."""
+    host = Host(evaluator_of(ONE))
+    cpu(host, *[0.97] * 11)
+    host.evaluator = evaluator_of(ONE.replace("id: cpu", "id: other"))
+    cpu(host, 0.97, start=11)
+    assert host.story[-1] == "11 stale P2"
+    assert host.outcomes[-1].alerts[0].change.reason.startswith("The rule is no longer in force")
+
+
+def test_reloading_the_same_rules_keeps_their_state() -> None:
+    """A new version with this rule unchanged goes on where the old one was."""
+    host = Host(evaluator_of(ONE))
+    cpu(host, *[0.97] * 6)
+    host.evaluator = Evaluator(2, parse_pack(ONE.replace("runbook: look", "runbook: look again")).rules)
+    cpu(host, *[0.97] * 5, start=6)
+    assert host.story == ["1 pending P2", "10 firing P2"]
+
+
+def test_a_changed_rule_keeps_what_fires_and_starts_timers_again() -> None:
+    """The alert fires on under the new limits until they clear; a pending one begins anew."""
+    changed = ONE.replace("95 %", "96 %")
+    firing = Host(evaluator_of(ONE))
+    cpu(firing, *[0.97] * 11)
+    firing.evaluator = evaluator_of(changed)
+    cpu(firing, *[0.97] * 3, *[0.1] * 6, start=11)
+    assert firing.story[1:] == ["10 firing P2", "14 recovering P2", "19 resolved P2"]
+    pending = Host(evaluator_of(ONE))
+    cpu(pending, *[0.97] * 6)
+    pending.evaluator = evaluator_of(changed)
+    cpu(pending, *[0.97] * 11, start=6)
+    assert pending.story[-1] == "16 firing P2"
+
+
+def test_events_in_any_order_count_the_same() -> None:
+    """Three crashes within the window fire, whichever arrived first."""
+    times = (0, 10, 20)
+    for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
+        host = Host(DEFAULT)
+        inputs = [event(START + minutes(times[i]), "Service Control Manager", "7031") for i in order]
+        host.feed(*inputs, received_at=START + minutes(21))
+        assert [a.change.priority for a in host.outcomes[-1].alerts] == [2]
+
+
+def test_an_event_that_was_over_before_we_heard_of_it_is_late() -> None:
+    """Error 1105 of three hours ago opens nothing."""
+    host = Host(DEFAULT)
+    outcome = host.feed(event(START, "MSSQLSERVER", "1105"), received_at=START + minutes(180))
+    assert (outcome.alerts, outcome.late) == ((), (0,))
+
+
+def test_an_events_text_cannot_break_storage() -> None:
+    """NUL characters and line breaks in what an event says do not reach a reason."""
+    host = Host(DEFAULT)
+    outcome = host.feed(event(START, "MSSQLSERVER", "1105", "a\0b\nc" * 100))
+    reason = outcome.alerts[0].change.reason
+    assert "\0" not in reason
+    assert "\n" not in reason
+    assert len(reason) < 250
+
+
+def test_a_healthy_series_leaves_no_state() -> None:
+    """What is stored of a healthy host does not depend on how many series and rules it has."""
+    host = Host(DEFAULT)
+    many = layout_of(*[("process.cpu.utilization", {"process.executable.name": f"p{i}"}) for i in range(200)])
+    host.feed(frame(many, START, *[0.1] * 200))
+    blob = dump(host.state.memory)
+    assert blob is not None
+    assert len(blob) < 32
+
+
+def test_the_size_of_state_does_not_grow_with_time() -> None:
+    """An hour of breach, or ten thousand events, take no more room than the first minutes."""
+    host = Host(DEFAULT)
+    cpu(host, *[0.97] * 5)
+    early = len(dump(host.state.memory) or b"")
+    cpu(host, *[0.97] * 600, start=5)
+    assert len(dump(host.state.memory) or b"") <= early + 16
+    crash = [event(START + timedelta(seconds=i), "Service Control Manager", "7031") for i in range(3000)]
+    host = Host(DEFAULT)
+    host.feed(*crash, received_at=START + timedelta(seconds=3000))
+    assert len(dump(host.state.memory) or b"") < 700
+
+
+@given(st.lists(sample, max_size=40), st.lists(st.booleans(), min_size=40, max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_a_restart_at_any_frame_changes_nothing(values: list[float | None], restarts: list[bool]) -> None:
+    """State that went through its stored form gives the same transitions as state that never left memory."""
+    plain, restarted = Host(DEFAULT), Host(DEFAULT)
+    for number, value in enumerate(values):
+        item = frame(CPU, START + minutes(number), value)
+        plain.feed(item)
+        restarted.feed(item)
+        if restarts[number]:
+            memory = load(dump(restarted.state.memory))
+            state = restarted.state
+            restarted.state = HostState(1, 1, 0, state.frontier, 1, state.last_seen, memory)
+            restarted.evaluator = Evaluator(1, DEFAULT.rules)
+    assert restarted.outcomes[-1:] == plain.outcomes[-1:] or not values
+    assert restarted.story == plain.story
+
+
+@given(st.lists(sample, max_size=40), st.lists(st.integers(1, 39), max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_how_frames_are_batched_changes_nothing(values: list[float | None], cuts: list[int]) -> None:
+    """Frames one by one, or in batches cut anywhere, lead to the same history (two evaluators agree)."""
+    frames: list[FrameInput | EventInput] = [frame(CPU, START + minutes(n), v) for n, v in enumerate(values)]
+    single, batched = Host(DEFAULT), Host(Evaluator(1, DEFAULT.rules))
+    for item in frames:
+        single.feed(item)
+    edges = sorted({0, *[c for c in cuts if c < len(frames)], len(frames)})
+    for begin, end in pairwise(edges):
+        batched.feed(*frames[begin:end], received_at=START + minutes(end - 1))
+    assert batched.story == single.story
+    assert batched.state.memory == single.state.memory
+
+
+@given(st.lists(st.none(), min_size=1, max_size=30))
+@settings(max_examples=10, deadline=None)
+def test_missing_values_never_fire(values: list[None]) -> None:
+    """Whatever number of frames without a value: no track, no alert."""
+    host = Host(DEFAULT)
+    cpu(host, *values)
+    assert host.story == []
+    assert host.state.memory.tracks == {}
+
+
+@given(st.lists(sample, min_size=1, max_size=30), st.integers(1, 15), st.integers(1, 15))
+@settings(max_examples=60, deadline=None)
+def test_a_longer_for_never_fires_earlier(values: list[float | None], one: int, other: int) -> None:
+    """Monotone: if it fires with the longer ``for``, it fired no later with the shorter."""
+    short, long = sorted((one, other))
+
+    def fires(duration: int) -> float:
+        host = Host(evaluator_of(ONE.replace("for: 10 min", f"for: {duration} min")))
+        cpu(host, *values)
+        return next((float(s.split()[0]) for s in host.story if "firing" in s), float("inf"))
+
+    assert fires(short) <= fires(long)
+
+
+@given(st.lists(sample, max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_a_story_is_always_well_told(values: list[float | None]) -> None:
+    """Every transition starts where the one before ended; after an end there is a new beginning."""
+    host = Host(DEFAULT)
+    cpu(host, *values)
+    state = None
+    for change in (a.change for o in host.outcomes for a in o.alerts):
+        assert change.from_state == state
+        state = None if change.to_state in ("resolved", "stale") else change.to_state
+    assert (state is not None) == any(t.told.state for t in host.state.memory.tracks.values())
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_frame_of_another_width_than_its_layout_is_not_judged(width: int) -> None:
+    """Validation refuses such frames; if one came through, it would be left aside, not crash the commit."""
+    two = layout_of("system.cpu.utilization", "system.memory.utilization")
+    assert Host(DEFAULT).feed(frame(two, START, *[0.97] * width)).late == (0,)

@@ -1,0 +1,154 @@
+"""``ucx-proactive rules``: check, test and load rule packs. Flags only; the alerting room works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from alerting.errors import AlertingError, PackError
+from alerting.pack import Pack, default_document, parse_pack, schema
+from alerting.rulebook import load_evaluator, store_pack
+from alerting.ruletest import Case, parse_cases, run_case, uncovered
+from alerting.ruletext import explained, listed
+from storage.pool import Pool
+from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    help="Rules: check, test and load packs, see what is in force for a host.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+Rules = Annotated[
+    Path | None,
+    typer.Option("--rules", help="Rule pack to work with instead of the shipped one.", dir_okay=False),
+]
+DATA_DIR = Path("ucx-data")
+
+
+@app.command()
+def check(path: Annotated[Path, typer.Argument(help="A rule pack (YAML).", dir_okay=False)]) -> None:
+    """Check PATH: every fault with its line and field. Ends with 1 if there is any."""
+    pack = _pack(path)
+    typer.echo(f"{path}: {len(pack.rules)} rules, no fault.")
+
+
+@app.command(name="test")
+def run_tests(
+    path: Annotated[Path, typer.Argument(help="A file of rule tests, or a directory of them.")],
+    rules: Rules = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Every level of every rule must be seen firing.")
+    ] = False,
+) -> None:
+    """Run the tests in PATH: input series and events -> expected alerts at times. Ends with 1 on failure."""
+    pack = _pack(rules)
+    cases = {file: _cases(file) for file in _files(path)}
+    failures = [
+        f"{file}:{f}" for file, found in cases.items() for c in found for f in run_case(c, pack.rules)
+    ]
+    if strict:
+        missing = uncovered([case for found in cases.values() for case in found], pack.rules)
+        failures += [f"{path}: no case sees {level} firing" for level in missing]
+    for failure in failures:
+        typer.echo(failure, err=True)
+    count = sum(map(len, cases.values()))
+    typer.echo(f"{count} cases, {len(failures)} failures.")
+    raise typer.Exit(1 if failures or not count else 0)
+
+
+@app.command()
+def show(rules: Rules = None) -> None:
+    """List the rules of a pack: levels, durations, rationale."""
+    typer.echo(listed(_pack(rules).rules))
+
+
+@app.command(name="schema")
+def print_schema() -> None:
+    """Print the JSON Schema of rule packs, for editors."""
+    typer.echo(schema())
+
+
+@app.command()
+def load(
+    path: Annotated[Path, typer.Argument(help="A rule pack (YAML).", dir_okay=False)],
+    by: Annotated[str, typer.Option(help="Who loads it, for the record.")] = "command line",
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Put a pack in force: collectors take it with their next commit. State of unchanged rules is kept."""
+    text = _text(path)
+    pack = _told(lambda: parse_pack(text, str(path)))
+
+    async def work(pool: Pool) -> int:
+        async with pool.connection() as conn:
+            return await store_pack(conn, text, pack.name, by)
+
+    version = with_database(work, database_url, data_dir)
+    typer.echo(f"{len(pack.rules)} rules in force as version {version}.")
+
+
+@app.command()
+def explain(
+    tenant: Annotated[str, typer.Option(help="Key of the tenant.")],
+    deployment: Annotated[str, typer.Option(help="Key of the deployment.")],
+    host: Annotated[str, typer.Option(help="Name of the host.")],
+    rule: Annotated[str | None, typer.Option(help="One rule only.")] = None,
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Show the rules as they are in force for a host, and which override says so."""
+
+    async def work(pool: Pool) -> str | None:
+        async with pool.connection() as conn:
+            return await explained(conn, await load_evaluator(conn), tenant, deployment, host, rule)
+
+    text = with_database(work, database_url, data_dir)
+    if text is None:
+        typer.echo(f"There is no host '{host}' in {tenant}/{deployment}, or no rule '{rule}'.", err=True)
+        raise typer.Exit(1)
+    typer.echo(text)
+
+
+def _pack(path: Path | None) -> Pack:
+    if path is None:
+        return parse_pack(default_document(), "shipped rules")
+    text = _text(path)
+    return _told(lambda: parse_pack(text, str(path)))
+
+
+def _cases(path: Path) -> tuple[Case, ...]:
+    text = _text(path)
+    return _told(lambda: parse_cases(text, str(path)))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(path.glob("*.yaml"))
+    else:
+        yield path
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        typer.echo(f"{path}: cannot be read: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _told(work: Callable[[], T]) -> T:
+    """The result; what is wrong is told line by line, and the command ends with 1."""
+    try:
+        return work()
+    except PackError as error:
+        for fault in error.faults:
+            typer.echo(f"{error.name}:{fault}", err=True)
+        raise typer.Exit(1) from None
+    except AlertingError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
