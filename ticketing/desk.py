@@ -63,13 +63,20 @@ async def run(pool: Pool, settings: Settings, clock: Clock, stop: asyncio.Event)
     listener = asyncio.create_task(_listen(pool, settings, woken, stop))
     horizon = Horizon()
     try:
-        while not stop.is_set():
+        while not _ending(stop):
             woken.clear()
             if not await _round(pool, settings, clock, horizon):
                 await _pause(settings.poll_s, woken, stop)
     finally:
-        listener.cancel()
-        await asyncio.gather(listener, return_exceptions=True)
+        while not listener.done():
+            listener.cancel()
+            await asyncio.wait((listener,), timeout=0.5)
+
+
+def _ending(stop: asyncio.Event) -> bool:
+    """Told to stop, or cancelled: Python 3.11's ``wait_for`` (in the pool) may swallow a cancellation."""
+    task = asyncio.current_task()
+    return stop.is_set() or (task is not None and task.cancelling() > 0)
 
 
 async def _round(pool: Pool, settings: Settings, clock: Clock, horizon: Horizon) -> bool:
@@ -93,7 +100,7 @@ async def _pause(seconds: float, woken: asyncio.Event, stop: asyncio.Event) -> N
 
 async def _listen(pool: Pool, settings: Settings, woken: asyncio.Event, stop: asyncio.Event) -> None:
     """Wake the desk when something happens. Only a shortcut: polling finds everything as well."""
-    while not stop.is_set():
+    while not _ending(stop):
         try:
             async with pool.connection() as conn:
                 for channel in CHANNELS:
