@@ -105,7 +105,7 @@ class EmbeddedServer:
         recovers."""
         if not self._owned:
             return
-        if self.running:
+        if leftovers.postmaster(self.pgdata):  # also one whose start we did not see the end of
             self._stop_postmaster(mode)
         if self._watchdog:
             self._watchdog.dismiss()
@@ -201,6 +201,7 @@ class EmbeddedServer:
         by_socket = sys.platform != "win32" and len(socket_path) <= SOCKET_PATH_MAX
         self._port = SOCKET_PORT if by_socket else _free_port(self._port)
         where = serverconf.endpoint(str(run_dir) if by_socket else None, self._port)
+        where["cluster_name"] = leftovers.cluster_name(self.pgdata)
         _write_private(self.data_dir / "server.conf", serverconf.render(where, self._settings), self._account)
 
     def _start_postmaster(self) -> None:

@@ -1,11 +1,16 @@
 """PostgreSQL processes of one data directory: the live ones, and those a killed owner left behind.
 
-A PostgreSQL process is told by its working directory, which is the data directory for all of them. The pid
-file alone does not do: after a reboot (or in a restarted container) its number may belong to anybody, and a
-killed postmaster that nobody has reaped still answers to it."""
+They are told by their command lines, which anybody may read (working directories are closed even to root in
+a container): the postmaster's names the data directory after ``-D``, and its children's titles begin with the
+cluster name, which we derive from that directory. The pid file alone does not do: after a reboot (or in a
+restarted container) its number may belong to anybody, and a killed postmaster that nobody has reaped still
+answers to it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 import psutil
@@ -13,18 +18,28 @@ import psutil
 _PATIENCE_S = 10.0
 
 
+def cluster_name(pgdata: Path) -> str:
+    """The name that PostgreSQL shows in the titles of ``pgdata``'s processes."""
+    return f"ucx-{hashlib.sha256(os.fsencode(pgdata)).hexdigest()[:12]}"
+
+
 def processes(pgdata: Path) -> list[psutil.Process]:
     """Every live PostgreSQL process of ``pgdata``."""
-    return [process for process in psutil.process_iter(["name"]) if _belongs(process, pgdata)]
+    return [process for process in psutil.process_iter() if _belongs(process, pgdata)]
 
 
 def _belongs(process: psutil.Process, pgdata: Path) -> bool:
     try:
-        if not (process.info["name"] or "").startswith("postgres"):
+        if not process.name().startswith("postgres") or process.status() == psutil.STATUS_ZOMBIE:
             return False
-        return process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(pgdata)
+        words = process.cmdline()
     except psutil.Error:
         return False
+    return _names_folder(words, str(pgdata)) or f": {cluster_name(pgdata)}:" in " ".join(words)
+
+
+def _names_folder(words: list[str], folder: str) -> bool:
+    return any(words[at : at + 2] == ["-D", folder] for at in range(len(words)))
 
 
 def postmaster(pgdata: Path) -> psutil.Process | None:
@@ -36,8 +51,7 @@ def postmaster(pgdata: Path) -> psutil.Process | None:
 def is_postmaster(pid: int, pgdata: Path) -> bool:
     """Whether ``pid`` is (still) a process of ``pgdata``; cheap enough to ask every second."""
     try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(pgdata)
+        return _belongs(psutil.Process(pid), pgdata)
     except psutil.Error:
         return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -90,11 +91,24 @@ def data_dir() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def made_data_dir() -> Iterator[Path]:
+    """The data directory of a durable, migrated server that has been stopped: to be copied, because a copy
+    takes a tenth of the time that making one takes."""
+    folder = Path(tempfile.mkdtemp(prefix="ucx-test-"))
+    try:
+        with EmbeddedServer(folder) as server:
+            migrate(server.url)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture
-def server(data_dir: Path) -> Iterator[EmbeddedServer]:
+def server(data_dir: Path, made_data_dir: Path) -> Iterator[EmbeddedServer]:
     """A running, durable, migrated server for tests that kill; ``server.start()`` restarts it."""
+    subprocess.run(["cp", "-a", f"{made_data_dir}/.", str(data_dir)], check=True)  # -a: with its owner
     with EmbeddedServer(data_dir) as running:
-        migrate(running.url)
         yield running
 
 
