@@ -36,6 +36,7 @@ MEMORY_LIMIT_BYTES = 1 << 30
 _COARSE = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 _FINE_PARTS = ("BYHOUR", "BYMINUTE", "BYSECOND")
 _MAX_REASON = 200
+_MOST_INTERVAL = 1000
 
 
 class BadCalendar(OncallError):
@@ -94,18 +95,13 @@ def absences(task: Task) -> tuple[Absence, ...]:
     """The absences in ``task``'s calendar, merged where they touch. Raises BadCalendar.
 
     Trusts the calendar to be harmless: use ``read`` for anything from outside."""
-    calendar = _calendar(task.text)
-    found: dict[str, list[Span]] = {}
+    _bounded(task.text)
     try:
-        # A day to spare: the library compares bare dates with instants in ways of its own.
-        events = recurring_ical_events.of(calendar).between(
-            task.start - timedelta(days=1), task.end + timedelta(days=1)
-        )
-        for event in events:
-            if _counts(event):
-                found.setdefault(_reason(event), []).append(_span(event, task.zone))
-    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
-        raise BadCalendar(f"the calendar cannot be unfolded: {error}") from None
+        found = _spans(_calendar(task.text), task)
+    except BadCalendar:
+        raise
+    except Exception as error:  # whatever a library raises over a stranger's text is the text's fault
+        raise BadCalendar(f"the calendar cannot be unfolded: {str(error)[:200]}") from None
     away = [
         Absence(task.person_key, a, b, reason)
         for reason, spans in found.items()
@@ -116,6 +112,17 @@ def absences(task: Task) -> tuple[Absence, ...]:
     return tuple(sorted(away, key=lambda absence: absence.start))
 
 
+def _spans(calendar: Calendar, task: Task) -> dict[str, list[Span]]:
+    """Reason -> when, not yet clipped."""
+    found: dict[str, list[Span]] = {}
+    # A day to spare: the library compares bare dates with instants in ways of its own.
+    day = timedelta(days=1)
+    for event in recurring_ical_events.of(calendar).between(task.start - day, task.end + day):
+        if _counts(event):
+            found.setdefault(_reason(event), []).append(_span(event, task.zone))
+    return found
+
+
 def _bounded(text: str) -> None:
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise BadCalendar(f"the calendar is larger than {MAX_BYTES} bytes")
@@ -124,21 +131,15 @@ def _bounded(text: str) -> None:
 
 
 def _calendar(text: str) -> Calendar:
-    _bounded(text)
     try:
         calendar = Calendar.from_ical(text)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        OverflowError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except Exception as error:  # as above
         raise BadCalendar(f"not a calendar (RFC 5545): {str(error)[:200]}") from None
     if not isinstance(calendar, Calendar) or calendar.name != "VCALENDAR":
         raise BadCalendar("not a calendar: BEGIN:VCALENDAR is missing")
+    if not text.rstrip().upper().endswith("END:VCALENDAR"):
+        # Half a download would read as a calendar with fewer absences, and put absent people on call.
+        raise BadCalendar("the calendar is cut off: END:VCALENDAR is missing")
     events = calendar.walk("VEVENT")
     if len(events) > MAX_EVENTS:
         raise BadCalendar(f"the calendar has more than {MAX_EVENTS} events")
@@ -155,6 +156,8 @@ def _check_rules(event: Any) -> None:
         frequencies = [str(one).upper() for one in rule.get("FREQ", [])]
         if any(one not in _COARSE for one in frequencies) or any(part in rule for part in _FINE_PARTS):
             raise BadCalendar("absences repeat daily or less often; finer rules are refused")
+        if any(not 1 <= int(one) <= _MOST_INTERVAL for one in rule.get("INTERVAL", [1])):
+            raise BadCalendar("INTERVAL must be from 1 to 1000")  # 0 would never get on
 
 
 def _counts(event: Any) -> bool:
