@@ -9,20 +9,32 @@ from pathlib import Path
 
 from agent.store import Stored
 from wire import layout as wire_layout
-from wire.refusal import Refusal
-from wire.validate import decode_batch
 
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
+_CIRCUMSTANCES = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_MISUSE,
+}
+"""Troubles around the file, which may pass. All others speak of its content."""
 _COLUMNS = "id, kind, epoch, seq, digest, created_ms, correction_ms, items, body"
 
 
 def is_damage(fault: sqlite3.Error) -> bool:
-    """True when the file's content is at fault, not the disk or its rights."""
-    code = getattr(fault, "sqlite_errorcode", None)
-    if code is None:
-        return isinstance(fault, sqlite3.DatabaseError) and not isinstance(fault, sqlite3.OperationalError)
-    missing = code == sqlite3.SQLITE_ERROR and "no such" in str(fault)
-    return missing or (code & 0xFF) in _DAMAGE or code == sqlite3.SQLITE_IOERR_SHORT_READ
+    """True when the file's content is at fault, not the disk, its rights or our own use of it."""
+    if isinstance(fault, sqlite3.ProgrammingError | sqlite3.InterfaceError):
+        return False
+    code = getattr(fault, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    return (code & 0xFF) not in _CIRCUMSTANCES or code == sqlite3.SQLITE_IOERR_SHORT_READ
 
 
 def read_batches(path: Path) -> Iterator[Stored]:
@@ -30,7 +42,7 @@ def read_batches(path: Path) -> Iterator[Stored]:
     with closing(_open(path)) as db:
         for key in sorted(_ids(db)):
             batch = _read(db, key)
-            if batch is not None and _is_whole(batch):
+            if batch is not None and batch.intact:
                 yield batch
 
 
@@ -76,17 +88,3 @@ def _read(db: sqlite3.Connection, key: int) -> Stored | None:
     except sqlite3.Error:
         return None
     return None if row is None else Stored(*row)
-
-
-def _is_whole(batch: Stored) -> bool:
-    """The row says of its bytes what they say of themselves."""
-    if not isinstance(batch.body, bytes) or not batch.intact:
-        return False
-    try:
-        content = decode_batch(batch.body)
-    except Refusal:
-        return False
-    numbers = (batch.created_ms, batch.correction_ms, batch.items)
-    return (content.kind, content.epoch, content.seq) == (batch.kind, batch.epoch, batch.seq) and all(
-        isinstance(number, int) for number in numbers
-    )

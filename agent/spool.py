@@ -68,6 +68,7 @@ class Spool:
         self.counters = dict.fromkeys(_COUNTERS, 0)
         """Since this spool was made; they survive restarts and damaged files where they can be read."""
         self._memory: Store | None = None
+        self._closed = False
         self._disk = self._open()
 
     # ---- opening and closing
@@ -83,7 +84,7 @@ class Spool:
             )
             return None
         for name in _COUNTERS:
-            self.counters[name] = max(self.counters[name], int(store.get(name) or 0))
+            self.counters[name] = max(self.counters[name], _count(store.get(name)))
         return store
 
     def _open_file(self) -> Store:
@@ -149,6 +150,9 @@ class Spool:
                 self._memory.close()
             if self._disk is not None:
                 self._disk.close()
+            # A thread that comes late must find nothing, not a closed file that looks damaged.
+            self._disk = self._memory = None
+            self._closed = True
             self._lock.release()
 
     def _count_lost_memory(self, memory: Store) -> None:
@@ -174,6 +178,8 @@ class Spool:
             if self._disk is not None and self._try_disk(lambda disk: write(disk, now)) is not None:
                 self._keep_within(self._disk)
                 return
+            if self._closed:
+                return
             store = self._in_memory()
             write(store, now)
             self._keep_within(store)
@@ -182,7 +188,7 @@ class Spool:
         """Keep a layout for the collector to ask for; called again now and then while it is in use."""
         with self._mutex:
             now = self._now_ms()
-            if not self._try_disk(lambda disk: disk.put_layout(digest, body, now)):
+            if not self._try_disk(lambda disk: disk.put_layout(digest, body, now)) and not self._closed:
                 self._in_memory().put_layout(digest, body, now)
 
     def _in_memory(self) -> Store:
@@ -220,13 +226,14 @@ class Spool:
         """Drop batches and count them in one transaction; False when the disk does not let us."""
         counters = dict(self.counters)
         for _, kind, items in batches:
-            counters[_counter(kind)] += items
+            counters[_counter(kind)] += items if isinstance(items, int) else 0  # damaged rows hold anything
         try:
             store.remove([key for key, _, _ in batches], **{n: str(v) for n, v in counters.items()})
         except sqlite3.Error:
             return False
+        given_up = _sum(counters) - _sum(self.counters)
         self.counters = counters
-        self._report("spool.dropped", f"The spool gave up {sum(b[2] for b in batches)} readings: {why}.")
+        self._report("spool.dropped", f"The spool gave up {given_up} readings: {why}.")
         return True
 
     # ---- giving out
@@ -369,6 +376,15 @@ class Spool:
             self._report("spool.dropped", f"The spool cannot be made anew ({second}); memory only.")
             self._disk = None
             return None
+
+
+def _count(text: str) -> int:
+    """A stored counter; 0 when it was never written or is damaged."""
+    return int(text[:15]) if text.isascii() and text.isdecimal() else 0
+
+
+def _sum(counters: dict[str, int]) -> int:
+    return counters["frames_dropped"] + counters["events_dropped"]
 
 
 def _counter(kind: Kind) -> str:

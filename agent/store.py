@@ -21,6 +21,8 @@ from typing import Literal, NamedTuple
 from wire import batch as wire_batch
 from wire.batch import Batch, Event, EventBatch, Frame, FrameBatch
 from wire.limits import MAX_INT
+from wire.refusal import Refusal
+from wire.validate import decode_batch
 
 Kind = Literal["frames", "events"]
 
@@ -64,8 +66,21 @@ class Stored(NamedTuple):
 
     @property
     def intact(self) -> bool:
-        """The bytes are the ones that were written."""
-        return wire_batch.digest(self.body) == self.digest
+        """The bytes are the ones that were written, and the row says of them what they say themselves.
+
+        A damaged file can give any type in any column."""
+        numbers = (self.created_ms, self.correction_ms, self.items)
+        if not isinstance(self.body, bytes) or not all(isinstance(number, int) for number in numbers):
+            return False
+        if wire_batch.digest(self.body) != self.digest:
+            return False
+        try:
+            content = decode_batch(self.body)
+        except Refusal:
+            return False
+        items = content.frames if isinstance(content, FrameBatch) else content.events
+        said = (content.kind, content.epoch, content.seq, len(items))
+        return said == (self.kind, self.epoch, self.seq, self.items)
 
 
 class Total(NamedTuple):
@@ -109,6 +124,8 @@ class Store:
                 self._db.execute(
                     "INSERT INTO sqlite_sequence (name, seq) VALUES ('batch', ?)", (first_id - 1,)
                 )
+        self._number("epoch")
+        self._number("next_seq")
         self.owner = self.get("agent")
         self.total = self._count()
 
@@ -139,6 +156,13 @@ class Store:
         row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return str(row[0]) if row else ""
 
+    def _number(self, name: str) -> int:
+        """A number of ``meta`` that a batch can carry; raises sqlite3.DatabaseError for a damaged one."""
+        text = self.get(name)
+        if not (text.isascii() and text.isdecimal() and 1 <= int(text[:20]) <= MAX_INT):
+            raise sqlite3.DatabaseError(f"damaged: {name} is {text[:40]!r}")
+        return int(text)
+
     def set(self, **values: str) -> bool:
         """Set values of ``meta`` in one transaction; True when it is on disk."""
         with self._transaction():
@@ -167,7 +191,7 @@ class Store:
     def _insert(
         self, kind: Kind, items: list[Frame] | list[Event], created_ms: int, correction_ms: int
     ) -> Stored:
-        epoch, seq = int(self.get("epoch")), int(self.get("next_seq"))
+        epoch, seq = self._number("epoch"), self._number("next_seq")
         body = wire_batch.encode(build(kind, self._agent, epoch, seq, items))
         row = (kind, epoch, seq, wire_batch.digest(body), created_ms, correction_ms, len(items), body)
         cursor = self._db.execute(_INSERT, row)
@@ -269,7 +293,7 @@ class Store:
     def layout(self, digest: bytes) -> bytes | None:
         """A layout's body."""
         row = self._db.execute("SELECT body FROM layout WHERE digest = ?", (digest,)).fetchone()
-        return None if row is None else bytes(row[0])
+        return row[0] if row is not None and isinstance(row[0], bytes) else None
 
     def layouts(self) -> list[tuple[bytes, bytes, int]]:
         """All (digest, body, last used ms)."""
@@ -283,6 +307,7 @@ class Store:
 
 def _connect(path: Path | None) -> sqlite3.Connection:
     db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, timeout=5.0)
+    db.text_factory = lambda raw: raw.decode("utf-8", "replace")  # damaged text is seen by its digest
     db.execute("PRAGMA auto_vacuum=INCREMENTAL")
     db.execute("PRAGMA journal_mode=WAL").fetchone()
     db.execute("PRAGMA synchronous=FULL")
@@ -308,6 +333,4 @@ def build(kind: Kind, agent: str, epoch: int, seq: int, items: list[Frame] | lis
 
 def decoded(batch: Stored) -> Batch:
     """A stored batch's content; raises wire.refusal.Refusal when its bytes are damaged."""
-    from wire.validate import decode_batch
-
     return decode_batch(batch.body)
