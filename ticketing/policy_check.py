@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING
 from zoneinfo import available_timezones
 
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
     from ticketing.policy import Release, Theatre
 
 Fault = tuple[tuple[str | int, ...], str]
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """Every call of ``available_timezones`` reads the disk."""
+    return frozenset(available_timezones())
 
 
 def faults(release: Release) -> Iterator[Fault]:
@@ -89,7 +96,7 @@ def _on_call(release: Release) -> Iterator[Fault]:
     yield from _known(("on_call", "languages"), rules.languages, release.languages)
     yield from _known(("on_call", "customer_call", "plans"), rules.customer_call.plans, release.plans)
     for index, zone in enumerate(rules.asia_pacific_zones):
-        if not zone.endswith("/*") and zone not in available_timezones():
+        if not zone.endswith("/*") and zone not in _zones():
             yield ("on_call", "asia_pacific_zones", index), f"'{zone}' is not an IANA zone"
 
 
@@ -119,7 +126,7 @@ def _theatres(release: Release) -> Iterator[Fault]:
 def _theatre(theatre: Theatre, languages: Iterable[str]) -> Iterator[Fault]:
     from ticketing.holiday import known_country
 
-    if theatre.zone not in available_timezones():
+    if theatre.zone not in _zones():
         yield ("zone",), f"'{theatre.zone}' is not an IANA zone, such as Europe/Rome"
     if not known_country(theatre.country):
         yield ("country",), f"no public holidays are known for '{theatre.country}' (ISO 3166-1 alpha-2)"
