@@ -7,6 +7,8 @@ sees them.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection
 
 from collector.body import ClientGone, Message, Receive, Scope, Send, header, read_body
@@ -19,6 +21,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MAX_BODY_BYTES = 1_048_576
 """Largest body of any request but the agents', in bytes."""
 BODY_DEADLINE_S = 15.0
+DRAIN_BYTES = 4 * 1_048_576
+DRAIN_S = 2.0
 
 
 class Public:
@@ -51,10 +55,10 @@ class Guard:
         except ClientGone:
             return
         except Exception as error:  # the last line: no exception may leave without an answer
+            problem = problem_of(error)  # logs what is ours
             if not watched.started:
-                await send_problem(watched.send, problem_of(error), close=not watched.body_read)
-            else:
-                problem_of(error)  # too late to answer; logged
+                await watched.drain()
+                await send_problem(watched.send, problem, close=not watched.body_read)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
@@ -83,8 +87,17 @@ class _Watched:
 
     async def receive(self) -> Message:
         message = await self._receive()
-        self.body_read = not message.get("more_body", False)
+        self.body_read = not message.get("more_body", False)  # true of a disconnect, too
         return message
+
+    async def drain(self) -> None:
+        """Read on for a moment what the client is still sending: one that is cut off while it sends may never see
+        our answer. What is longer or slower than that is cut off."""
+        left = DRAIN_BYTES
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while not self.body_read and left > 0:
+                    left -= len((await self.receive()).get("body", b""))
 
     async def send(self, message: Message) -> None:
         self.started = True

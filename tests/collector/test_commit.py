@@ -112,7 +112,7 @@ def with_key(number: int, digest: bytes, base: Pending) -> Pending:
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.binary(min_size=1, max_size=1)), min_size=1), st.data())
 async def test_the_ledgers_digest_decides(items: list[tuple[int, bytes]], data: st.DataObject) -> None:
-    """Whoever holds the key - this group's first, or the ledger - the same bytes are stored, others renumber."""
+    """Whoever holds the key, this group or the ledger: the same bytes are stored, others renumber."""
     base = pending(1)
     group = [with_key(number, digest, base) for number, digest in items]
     keys = {item.key for item in group}

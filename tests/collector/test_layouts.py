@@ -1,0 +1,83 @@
+"""Layouts: stored once under concurrency, by their content, and bounded in number."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from tests.collector.kit import CPU, Agent, Front, running
+from wire import batch as wire_batch
+from wire import layout as wire_layout
+from wire.layout import Layout, Series
+
+
+def other(number: int) -> Layout:
+    return Layout(1, 10.0, (Series("system.cpu.utilization", {"n": str(number)}),))
+
+
+async def put(agent: Agent, body: bytes, digest: str | None = None) -> httpx.Response:
+    path = f"/v1/layouts/{digest or wire_layout.digest(body).hex()}"
+    return await agent.http.put(path, content=body, headers={"Authorization": f"Bearer {agent.token()}"})
+
+
+async def test_thirty_hosts_register_one_layout_once(front: Front) -> None:
+    """All at the same time: one row, everybody is told that it is known."""
+    agents = [await front.agent(f"host-{n}") for n in range(6)]
+    answers = await asyncio.gather(*(agent.put_layout() for agent in agents for _ in range(5)))
+    assert {answer.status_code for answer in answers} == {204}
+    assert await front.count("layout") == 1
+
+
+async def test_tenants_do_not_share_layouts(front: Front) -> None:
+    """What one tenant registered, another is asked for."""
+    one, two = await front.agent("h", "acme"), await front.agent("h", "other")
+    await one.put_layout()
+    assert (await two.post(two.batch(frames=[_frame(front)]))).status_code == 409
+
+
+def _frame(front: Front) -> wire_batch.Frame:
+    return wire_batch.Frame(
+        wire_layout.digest(wire_layout.encode(CPU)), int(front.clock().timestamp() * 1000), [0.1, 0.2]
+    )
+
+
+async def test_the_address_must_be_the_contents_name(front: Front) -> None:
+    """Another digest than the body's is refused and stored nowhere."""
+    agent = await front.agent()
+    answer = await put(agent, wire_layout.encode(CPU), "0" * 64)
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "urn:ucx:problem:wrong-digest"
+    assert (await put(agent, b"", "xyz")).status_code == 404
+    assert await front.count("layout") == 0
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\x00", b"\x93\x01\x00\x90", wire_layout.encode(CPU)[:-1], b"x" * 200_000]
+)
+async def test_what_is_no_layout_is_refused_with_its_field(front: Front, body: bytes) -> None:
+    """422 (or 413) with problem details."""
+    answer = await put(await front.agent(), body)
+    assert answer.status_code in (413, 422)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert await front.count("layout") == 0
+
+
+async def test_there_is_an_end_to_layouts(database_url: str) -> None:
+    """A check whose series change all the time is stopped with words; known layouts stay usable."""
+    async with running(database_url, layouts_per_tenant=2) as front:
+        agent = await front.agent()
+        codes = [(await put(agent, wire_layout.encode(other(n)))).status_code for n in (1, 2, 3, 1)]
+        refused = await put(agent, wire_layout.encode(other(3)))
+    assert codes == [204, 204, 422, 204]
+    assert refused.json()["type"] == "urn:ucx:problem:too-many-layouts"
+
+
+async def test_one_host_does_not_use_up_its_tenants_layouts(database_url: str) -> None:
+    """The host that has used its share is stopped, the others go on."""
+    async with running(database_url, layouts_per_host=1) as front:
+        busy, calm = await front.agent("busy"), await front.agent("calm")
+        assert (await busy.send((front.clock(), [0.5]), layout=other(1))).status_code == 200
+        assert (await put(busy, wire_layout.encode(other(2)))).status_code == 422
+        assert (await put(calm, wire_layout.encode(other(2)))).status_code == 204
