@@ -6,14 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 
-from alerting import reading
+from alerting import reading, rules_api
+from alerting.access import caller, staff
 from alerting.published import State
 from alerting.reading import AlarmView, AlertView, FailureView, TransitionView, Wanted
 from alerting.settings import Settings
 from storage.pool import Pool
-from wire.access import Principal, Role
+from wire.access import Role
 from wire.clock import Clock
-from wire.problem import Forbidden
 
 _MAX_ID = 2**63 - 1
 Id = Annotated[int, Path(ge=1, le=_MAX_ID)]
@@ -33,22 +33,8 @@ def router(pool: Pool, settings: Settings, clock: Clock) -> APIRouter:
     routes = APIRouter(tags=["alerts"])
     _add_alert_routes(routes, pool)
     _add_operations_routes(routes, pool, clock)
+    rules_api.add_routes(routes, pool)
     return routes
-
-
-def caller(request: Request, role: Role) -> Principal:
-    """The authenticated caller, who must have ``role``."""
-    principal: Principal = request.state.principal
-    principal.require(role)
-    return principal
-
-
-def staff(request: Request, role: Role) -> Principal:
-    """The authenticated caller, who must belong to the vendor's staff and have ``role``."""
-    principal = caller(request, role)
-    if principal.tenant_id is not None:
-        raise Forbidden("This is for the vendor's own staff.")
-    return principal
 
 
 def _add_alert_routes(routes: APIRouter, pool: Pool) -> None:

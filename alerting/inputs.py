@@ -17,8 +17,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def to_ms(at: datetime) -> int:
-    """Milliseconds since 1970; microseconds are cut off."""
-    return (at - _EPOCH) // timedelta(milliseconds=1)
+    """Milliseconds since 1970, to the nearest."""
+    return round(at.timestamp() * 1000)
 
 
 def from_ms(ms: int) -> datetime:

@@ -44,13 +44,15 @@ def evaluate(
 ) -> Outcome:
     """Judge what one host sent: frames and events in time order, received at ``received_at``."""
     judge = Judge(evaluator, scope, state, to_ms(received_at))
-    judge.reported()
+    if judge.silent:
+        judge.reported()
     for index, item in enumerate(inputs):
         if isinstance(item, FrameInput):
             judge.frame(index, item)
         else:
             judge.event(index, item)
-    judge.time_passed()
+    if judge.events:
+        judge.time_passed()
     return judge.outcome(received_at)
 
 
@@ -224,7 +226,9 @@ class Judge:
             newest = sorted(self.layouts, key=self.layouts.__getitem__)[-MAX_LAYOUTS:]
             self.layouts = {name: self.layouts[name] for name in newest}
         before = self.state
-        seen = max((t for t in (before.last_seen, last_seen) if t is not None), default=None)
+        seen = before.last_seen
+        if seen is None or (last_seen is not None and last_seen > seen):
+            seen = last_seen
         state = HostState(
             before.tenant_id,
             before.host_id,

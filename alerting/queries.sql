@@ -297,3 +297,22 @@ SELECT t.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name
   JOIN host h ON h.tenant_id = d.tenant_id AND h.deployment_id = d.deployment_id
              AND h.name = %(host)s AND h.retired_at IS NULL
  WHERE t.key = %(tenant)s;
+
+-- name: scope_ids
+-- Ids of a tenant, of its deployment and of that one's host, by their names; NULL where not found or not named.
+SELECT t.tenant_id, d.deployment_id, h.host_id
+  FROM tenant t
+  LEFT JOIN deployment d ON d.tenant_id = t.tenant_id AND d.key = %(deployment)s::text
+  LEFT JOIN host h ON h.tenant_id = d.tenant_id AND h.deployment_id = d.deployment_id
+                  AND h.name = %(host)s::text AND h.retired_at IS NULL
+ WHERE t.key = %(tenant)s;
+
+-- name: overrides_of
+-- A tenant's overrides, the widest first.
+SELECT o.override_id, t.key, d.key, h.name, o.rule_id, o.document, o.author, o.created_at
+  FROM rule_override o
+  JOIN tenant t ON t.tenant_id = o.tenant_id
+  LEFT JOIN deployment d ON d.tenant_id = o.tenant_id AND d.deployment_id = o.deployment_id
+  LEFT JOIN host h ON h.tenant_id = o.tenant_id AND h.host_id = o.host_id
+ WHERE t.key = %(tenant)s AND o.removed_at IS NULL
+ ORDER BY o.rule_id, o.deployment_id NULLS FIRST, o.host_id NULLS FIRST;

@@ -122,7 +122,13 @@ async def alerts(conn: Connection, principal: Principal, wanted: Wanted) -> list
         "before": wanted.before,
         "limit": wanted.limit,
     }
-    return [AlertView(*found) for found in await (await conn.execute(Q.list_alerts, row)).fetchall()]
+    return [_alert(found) for found in await (await conn.execute(Q.list_alerts, row)).fetchall()]
+
+
+def _alert(row: tuple[Any, ...]) -> AlertView:
+    values = list(row)
+    values[8] = State(values[8])
+    return AlertView(*values)
 
 
 async def alert(conn: Connection, principal: Principal, alert_id: int) -> AlertView:
