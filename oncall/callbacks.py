@@ -8,6 +8,7 @@ the same state: news only ever raises it, and an acknowledgement is unique per p
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,11 +17,13 @@ from oncall import metrics, store
 from oncall.calls import callback_url
 from oncall.page import Key, News, Page, State, from_key, from_status, is_machine
 from oncall.settings import Settings
+from oncall.store import LockedCall
 from oncall.targets import Conn
 from oncall.voice import twiml
 from oncall.voice.signature import Fields, is_signed
 from storage.pool import Pool
 from ticketing import published
+from ticketing.published import Briefing
 from wire.problem import Forbidden, NotFound
 
 log = logging.getLogger(__name__)
@@ -49,24 +52,25 @@ class Callbacks:
         """A status callback."""
         news = from_status(form.get("CallStatus", ""), form.get("AnsweredBy", ""), form.get("CallSid"))
         async with self._pool.connection() as conn, conn.transaction():
-            page, _, _ = await _locked(conn, tenant_id, page_id)
+            call = await _locked(conn, tenant_id, page_id)
             if news is None:
                 text = f"a status that means nothing to us: {form.get('CallStatus', '')[:40]!r}"
-                await store.tell_once(conn, page, now, "unknown", text)
+                await store.tell_once(conn, call.page, now, "unknown", text)
             else:
-                await store.apply(conn, page, news, now, proof=_proof(form))
+                await store.apply(conn, call, news, now, proof=_proof(form))
 
     async def answered(
         self, tenant_id: int, page_id: UUID, form: dict[str, str], turn: int, via: str, now: datetime
     ) -> str:
         """The call was picked up: what to say. ``turn`` counts readings of the menu from 1."""
         async with self._pool.connection() as conn, conn.transaction():
-            page, paging_state, end_reason = await _locked(conn, tenant_id, page_id)
-            await store.apply(conn, page, _picked_up(form), now, proof=_proof(form))
-            if paging_state != "active":
-                return twiml.goodbye(_over(end_reason))
-            text = await self._message(conn, page, now)
-        return self._menu(page, text, turn, via, machine=is_machine(form.get("AnsweredBy", "")))
+            call = await _locked(conn, tenant_id, page_id)
+            await store.apply(conn, call, _picked_up(form), now, proof=_proof(form))
+            if not call.needed:
+                return twiml.goodbye(_over(call.end_reason))
+            briefings = await _briefings(conn, call)
+        machine = is_machine(form.get("AnsweredBy", ""))
+        return self._menu(call.page, briefings, turn, via, now, machine=machine)
 
     async def key(
         self, tenant_id: int, page_id: UUID, form: dict[str, str], turn: int, via: str, now: datetime
@@ -74,39 +78,54 @@ class Callbacks:
         """A key was pressed: what to say. A key counts whatever has become of the paging since."""
         digits = form.get("Digits", "")
         async with self._pool.connection() as conn, conn.transaction():
-            page, paging_state, end_reason = await _locked(conn, tenant_id, page_id)
-            news = from_key(digits, page.person_name, form.get("CallSid"))
-            if news is None:
-                text = f"{page.person_name} pressed {digits[:10]!r}: the message is read again"
-                await store.tell_once(conn, page, now, "key", text, _proof(form))
-                again = await self._message(conn, page, now)
-            else:
-                await store.apply(conn, page, news, now, channel="voice", proof=_proof(form))
-        if news is None:
-            lead = "" if digits == Key.REPEAT else f"{twiml.WRONG_KEY} "
-            return self._menu(page, lead + again, turn, via)
-        return twiml.goodbye(_farewell(page, news, paging_state, end_reason))
+            call = await _locked(conn, tenant_id, page_id)
+            name = call.page.person_name
+            if news := from_key(digits, name, form.get("CallSid")):
+                await store.apply(conn, call, news, now, channel="voice", proof=_proof(form))
+                return twiml.goodbye(_farewell(call, news))
+            text = f"{name} pressed {digits[:10]!r}: the message is read again"
+            await store.tell_once(conn, call.page, now, "key", text, _proof(form))
+            briefings = await _briefings(conn, call)
+        lead = "" if digits == Key.REPEAT else f"{twiml.WRONG_KEY} "
+        return self._menu(call.page, briefings, turn, via, now, lead=lead)
 
-    async def _message(self, conn: Conn, page: Page, now: datetime) -> str:
-        ticket_id = await store.ticket_of(conn, page)
-        briefing = await published.briefing(conn, page.tenant_id, ticket_id) if ticket_id else None
-        briefings = [briefing] if briefing else []
-        return twiml.message(page.person_name, briefings, now)
-
-    def _menu(self, page: Page, text: str, turn: int, via: str, *, machine: bool = False) -> str:
+    def _menu(
+        self,
+        page: Page,
+        briefings: Sequence[Briefing],
+        turn: int,
+        via: str,
+        now: datetime,
+        *,
+        lead: str = "",
+        machine: bool = False,
+    ) -> str:
         def url(action: str, turn: int) -> str:
             return f"{callback_url(self._settings, page.tenant_id, page.page_id, action, via)}&turn={turn}"
 
         # A machine hears it once: the verdict may be wrong, and then a key counts.
         last = machine or turn >= self._settings.menu_repeats
-        return twiml.menu(text, url("gather", turn), None if last else url("twiml", turn + 1))
+        again = None if last else url("twiml", turn + 1)
+        if len(briefings) > 1:
+            items = twiml.summary(page.person_name, briefings, now)
+            return twiml.menu_after(items, url("gather", turn), again, len(briefings), lead)
+        return twiml.menu(lead + twiml.message(page.person_name, briefings, now), url("gather", turn), again)
 
 
-async def _locked(conn: Conn, tenant_id: int, page_id: UUID) -> tuple[Page, str, str]:
-    locked = await store.lock_page(conn, tenant_id, page_id)
-    if locked is None:
+async def _locked(conn: Conn, tenant_id: int, page_id: UUID) -> LockedCall:
+    call = await store.lock_call(conn, tenant_id, page_id)
+    if call is None:
         raise NotFound("There is no such page.")
-    return locked
+    return call
+
+
+async def _briefings(conn: Conn, call: LockedCall) -> list[Briefing]:
+    """What to read out: the tickets that nobody has answered yet (or this page's own)."""
+    found = []
+    for page in call.needed or (call.page,):
+        ticket_id = call.pagings[page.tenant_id, page.page_request_id][2]
+        found.append(await published.briefing(conn, page.tenant_id, ticket_id))
+    return [briefing for briefing in found if briefing]
 
 
 def _picked_up(form: dict[str, str]) -> News:
@@ -119,12 +138,15 @@ def _over(end_reason: str) -> str:
     return f"This is U C X on-call. Nothing is left to do for this call: {end_reason}. Good bye."
 
 
-def _farewell(page: Page, news: News, paging_state: str, end_reason: str) -> str:
-    if news.state is State.ACKNOWLEDGED:
-        if paging_state == "active" or page.state is State.ACKNOWLEDGED:
-            return "Acknowledged. The ticket is yours. Thank you, and good luck."
-        return f"Your key was recorded. Before it: {end_reason}. Good bye."
-    return "Understood. The next person will be called. Good bye."
+def _farewell(call: LockedCall, news: News) -> str:
+    if news.state is State.DECLINED:
+        return "Understood. The next person will be called. Good bye."
+    taken = len(call.needed)
+    if taken > 1:
+        return f"Acknowledged. The {taken} tickets are yours. Thank you, and good luck."
+    if taken or call.page.state is State.ACKNOWLEDGED:
+        return "Acknowledged. The ticket is yours. Thank you, and good luck."
+    return f"Your key was recorded. Before it: {call.end_reason}. Good bye."
 
 
 def _proof(form: dict[str, str]) -> dict[str, Any]:

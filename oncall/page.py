@@ -45,6 +45,8 @@ class State(StrEnum):
 
 
 _RANK = {state: rank for rank, state in enumerate(State)}
+OVER = frozenset(state for state in State if _RANK[state] >= _RANK[State.FAILED])
+"""States in which the call is over for the pager."""
 LIVE = frozenset({State.CLAIMED, State.PLACED, State.RINGING, State.ANSWERED})
 """States in which a phone may still be about to ring, or ringing."""
 
@@ -74,6 +76,8 @@ class Page(msgspec.Struct, frozen=True):
     answered_at: datetime | None = None
     ended_at: datetime | None = None
     hung_up_at: datetime | None = None
+    bundle_id: UUID | None = None
+    """The page whose call reads out this ticket too; None: this page has its own call."""
 
     @property
     def live(self) -> bool:
@@ -123,7 +127,7 @@ _COLUMN = {
     State.PLACED: "placed_at",
     State.RINGING: "ringing_at",
     State.ANSWERED: "answered_at",
-} | {state: "ended_at" for state, rank in _RANK.items() if rank >= _RANK[State.FAILED]}
+} | dict.fromkeys(OVER, "ended_at")
 
 
 # What a provider's words mean ---------------------------------------------------------------------------

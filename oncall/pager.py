@@ -27,12 +27,13 @@ import msgspec
 from oncall import metrics, requests, store
 from oncall.calls import Calls
 from oncall.errors import ProviderError
+from oncall.line import Hold, Pass, Ring, Verdict, may_ring
 from oncall.page import News, Page, State, from_status
-from oncall.paging import Advance, Ask, Move, Place, Resolve, Wait, decide
+from oncall.paging import Advance, Ask, Lines, Move, Paging, Place, Resolve, Wait, decide
 from oncall.settings import Settings, check
 from oncall.sql import Q
 from oncall.store import Claim
-from oncall.targets import Ladder, Targets
+from oncall.targets import Conn, Ladder, Targets
 from storage.pool import Pool
 from wire.clock import Clock
 
@@ -101,38 +102,83 @@ class Pager:
         if not claim.active:
             await self._hang_up_rest(claim)
             return
-        move = await self._decide(claim)
+        lines: dict[int, Hold | Pass] = {}
+        # Each turn settles one person's phone, so this ends.
+        while isinstance(move := await self._decide(claim, lines), Place):
+            verdict = await self._place(claim, move)
+            if verdict is None:
+                return
+            lines[move.target.person_id] = verdict
         match move:
-            case Place():
-                await self._place(claim, move)
             case Resolve():
                 await self._resolve(claim, move.page)
             case Ask():
                 await self._ask(claim, move)
             case Wait():
-                await self._release(claim, move.until, move.reason)
+                await self._wait(claim, move, lines)
             case Advance():
                 await self._advance(claim, move)
 
-    async def _decide(self, claim: Claim) -> Move:
+    async def _decide(self, claim: Claim, lines: Lines) -> Move:
         paging, now = claim.paging, self._clock()
         async with self._pool.connection() as conn:
             pages = await store.pages_of(conn, paging.tenant_id, paging.page_request_id)
             step = await self._targets(conn, paging, now)
-        return decide(paging, pages, step, self._settings, now)
+        return decide(paging, pages, step, self._settings, now, lines)
 
-    async def _place(self, claim: Claim, move: Place) -> None:
-        page = _new_page(claim, move, self._clock())
+    async def _place(self, claim: Claim, move: Place) -> Hold | Pass | None:
+        """Place the call; a verdict instead when the person's phone may not be rung now."""
+        page = _new_page(claim.paging, move, self._clock())
         async with self._pool.connection() as conn, conn.transaction():
             if not await store.is_mine(conn, claim):
-                return
+                return None
+            bundle = await self._line(conn, claim, move, page.created_at)
+            if not isinstance(bundle, Ring):
+                return bundle
             await store.insert_page(conn, page)
             await store.tell(conn, page, page.created_at, "call", _call_text(page, move))
+            await self._join(conn, claim, move, page, bundle.bundle)
         outcome = await self._calls.place(page, move.target.ring_s)
         if outcome.news:
             await self._record(claim, page, outcome.news)
         else:
             await self._in_question(claim, page, outcome.text)
+        return None
+
+    async def _line(self, conn: Conn, claim: Claim, move: Place, now: datetime) -> Verdict:
+        if move.target.transport != "voice":
+            return Ring(0)
+        target, window_s = move.target, self._settings.person_window_s
+        line = await store.line_of(conn, claim.paging, target.person_id, target.name, window_s, now)
+        if line.spent == self._settings.calls_per_hour:
+            log.critical("the spend cap of %s calls an hour is reached: calls are spaced", line.spent)
+        return may_ring(line, self._settings, now)
+
+    async def _join(self, conn: Conn, claim: Claim, move: Place, lead: Page, most: int) -> None:
+        """Pages for the other tickets that this call reads out."""
+        if not most:
+            return
+        person_id, now = lead.person_id, lead.created_at
+        lease_s = self._settings.lease_s
+        for other in await store.join_waiting(conn, claim.paging, person_id, most, lease_s, now):
+            page = msgspec.structs.replace(_new_page(other, move, now), bundle_id=lead.page_id)
+            await store.insert_page(conn, page)
+            text = f"read out in one call to {lead.person_name} together with other tickets"
+            await store.tell(conn, page, now, "call", text, {"call_of": str(lead.page_id)})
+
+    async def _wait(self, claim: Claim, move: Wait, lines: Lines) -> None:
+        held = next((person for person, line in lines.items() if isinstance(line, Hold)), None)
+        now, paging = self._clock(), claim.paging
+        since = paging.waiting_since if held is not None and held == paging.waiting_for else None
+        async with self._pool.connection() as conn, conn.transaction():
+            if not await store.is_mine(conn, claim):
+                return
+            if held is not None and held != paging.waiting_for:
+                await store.tell(conn, paging, now, "wait", move.reason)
+            since = (since or now) if held is not None else None
+            await store.release(
+                conn, claim, move.until, move.reason, now, waiting_for=held, waiting_since=since
+            )
 
     async def _in_question(self, claim: Claim, page: Page, text: str) -> None:
         """The answer was lost: the page stays ``claimed`` and is looked for in a moment."""
@@ -173,9 +219,9 @@ class Pager:
         """The news into the page; the next look at once, unless the claim has passed to another pager."""
         now = self._clock()
         async with self._pool.connection() as conn, conn.transaction():
-            locked = await store.lock_page(conn, page.tenant_id, page.page_id)
-            if locked:
-                await store.apply(conn, locked[0], news, now)
+            call = await store.lock_call(conn, page.tenant_id, page.page_id)
+            if call:
+                await store.apply(conn, call, news, now)
             await store.release(conn, claim, now, "news", now)
 
     async def _release(self, claim: Claim, until: datetime | None, reason: str) -> None:
@@ -188,7 +234,7 @@ class Pager:
             if not await store.is_mine(conn, claim):
                 return
             await store.tell(conn, claim.paging, now, "loop" if move.looped else "next", move.reason)
-            await store.release(conn, claim, move.at, move.reason, now, move.position)
+            await store.release(conn, claim, move.at, move.reason, now, position=move.position)
         if move.looped:
             metrics.LOOPS.inc()
             log.critical("page request %s: %s", claim.paging.page_request_id, move.reason)
@@ -203,18 +249,35 @@ class Pager:
         await self._release(claim, None, "finished")
 
     async def _hang_up(self, page: Page) -> None:
-        problem = await self._calls.hang_up(page)
-        now = self._clock()
-        text = f"could not be hung up: {problem}" if problem else "hung up: no longer needed"
         async with self._pool.connection() as conn, conn.transaction():
-            locked = await store.lock_page(conn, page.tenant_id, page.page_id)
-            if locked and locked[0].live:
-                marked = msgspec.structs.replace(locked[0], hung_up_at=now)
-                await store.apply(conn, marked, News(State.SUPERSEDED, text), now)
+            call = await store.lock_call(conn, page.tenant_id, page.page_id)
+        shared = call is not None and bool(call.needed)
+        text = "no longer needed; the call goes on for other tickets" if shared else None
+        if text is None:
+            problem = await self._calls.hang_up(await self._with_ref(page))
+            text = f"could not be hung up: {problem}" if problem else "hung up: no longer needed"
+        now = self._clock()
+        async with self._pool.connection() as conn, conn.transaction():
+            call = await store.lock_call(conn, page.tenant_id, page.page_id)
+            if call and call.page.live:
+                marked = call.page if shared else msgspec.structs.replace(call.page, hung_up_at=now)
+                await store.apply_to(conn, marked, News(State.SUPERSEDED, text), now)
+                await store.line_is_free(conn, page, now)
+
+    async def _with_ref(self, page: Page) -> Page:
+        """The page with its call's id; looked for in the provider's list when its answer was lost."""
+        if page.provider_ref is not None:
+            return page
+        with contextlib.suppress(ProviderError):
+            refs = [call.sid for call in await self._calls.find(page)]
+            async with self._pool.connection() as conn:
+                unknown = await store.unknown_refs(conn, page.provider, refs)
+            return msgspec.structs.replace(page, provider_ref=next(iter(unknown), None))
+        return page
 
 
-def _new_page(claim: Claim, move: Place, now: datetime) -> Page:
-    paging, target = claim.paging, move.target
+def _new_page(paging: Paging, move: Place, now: datetime) -> Page:
+    target = move.target
     return Page(
         tenant_id=paging.tenant_id,
         page_id=uuid4(),

@@ -15,12 +15,13 @@ There is no move that gives up: an active paging always has a next look.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
 
+from oncall.line import Hold, Pass
 from oncall.page import Page, State
 from oncall.settings import Settings
 
@@ -73,6 +74,9 @@ class Paging(msgspec.Struct, frozen=True):
     position: Position
     fence: int
     created_at: datetime
+    waiting_for: int | None = None
+    """The person whose phone was in use at the last look."""
+    waiting_since: datetime | None = None
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -117,8 +121,17 @@ class Advance(msgspec.Struct, frozen=True):
 Move = Place | Resolve | Ask | Wait | Advance
 
 
+Lines = Mapping[int, Hold | Pass]
+"""Persons whose phones may not be rung at this look, and why."""
+
+
 def decide(
-    paging: Paging, pages: Sequence[Page], step: Step | None, settings: Settings, now: datetime
+    paging: Paging,
+    pages: Sequence[Page],
+    step: Step | None,
+    settings: Settings,
+    now: datetime,
+    lines: Lines | None = None,
 ) -> Move:
     """The next move. ``step`` is the policy's at the present position, None past the last one."""
     here = [p for p in pages if (p.step, p.attempt, p.round) == paging.position]
@@ -126,6 +139,12 @@ def decide(
         return _past_the_last(paging.position, settings, now)
     waits: list[Wait] = []
     for move in _per_target(here, step, settings, now):
+        line = (lines or {}).get(move.target.person_id) if isinstance(move, Place) else None
+        if isinstance(line, Hold):
+            waits.append(Wait(line.until, line.reason))
+            continue
+        if isinstance(line, Pass):
+            continue
         if not isinstance(move, Wait):
             return move
         waits.append(move)
@@ -238,7 +257,8 @@ def _advance(position: Position, here: list[Page], step: Step, settings: Setting
     following = Position(position.step + 1, 1, position.round)
     again = Position(position.step, position.attempt + 1, position.round)
     if not here:
-        return Advance(following, now, "this step names nobody with a phone")
+        reason = f"{names} could not be rung: the next person" if step.targets else "this step names nobody"
+        return Advance(following, now, reason)
     if State.DECLINED in states:
         return Advance(following, now, f"{names} asked for the next person")
     if states <= {State.FAILED, State.IN_DOUBT}:

@@ -33,7 +33,8 @@ WHERE (tenant_id, page_request_id) = (
     ORDER BY priority, created_at DESC
     LIMIT 1
     FOR UPDATE SKIP LOCKED)
-RETURNING tenant_id, page_request_id, ticket_id, policy, priority, step, attempt, round, fence, created_at, state
+RETURNING tenant_id, page_request_id, ticket_id, policy, priority, step, attempt, round, fence, created_at, state,
+    waiting_for, waiting_since
 
 -- name: still_mine
 -- Locks the paging if the claim still stands; no row: somebody else has claimed it since.
@@ -45,6 +46,7 @@ FOR UPDATE
 -- Gives the claim back with the next look and the position; news since the claim makes the look due at once.
 UPDATE paging
 SET lease_until = NULL, failures = 0, step = %(step)s, attempt = %(attempt)s, round = %(round)s,
+    waiting_for = %(waiting_for)s, waiting_since = %(waiting_since)s,
     next_look_at = CASE WHEN woken THEN %(now)s ELSE %(next_look_at)s::timestamptz END,
     look_reason = CASE WHEN woken THEN 'news' ELSE %(reason)s END
 WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s AND fence = %(fence)s
@@ -84,9 +86,9 @@ FOR UPDATE
 -- name: insert_page
 -- A page, written before the provider is asked.
 INSERT INTO page (tenant_id, page_id, page_request_id, person_id, person_name, address, transport,
-                  step, attempt, round, fence, state, provider, created_at)
+                  step, attempt, round, fence, state, provider, created_at, bundle_id)
 VALUES (%(tenant_id)s, %(page_id)s, %(page_request_id)s, %(person_id)s, %(person_name)s, %(address)s, %(transport)s,
-        %(step)s, %(attempt)s, %(round)s, %(fence)s, %(state)s, %(provider)s, %(created_at)s)
+        %(step)s, %(attempt)s, %(round)s, %(fence)s, %(state)s, %(provider)s, %(created_at)s, %(bundle_id)s)
 
 -- name: update_page
 -- The page after news; its row is locked by the caller.
@@ -95,21 +97,83 @@ SET state = %(state)s, provider_ref = %(provider_ref)s, placed_at = %(placed_at)
     answered_at = %(answered_at)s, ended_at = %(ended_at)s, hung_up_at = %(hung_up_at)s
 WHERE tenant_id = %(tenant_id)s AND page_id = %(page_id)s
 
--- name: page_request_of
--- Which page request a page belongs to (it never changes, so it needs no lock).
-SELECT page_request_id FROM page WHERE tenant_id = %(tenant_id)s AND page_id = %(page_id)s
+-- name: lead_of
+-- The page whose call a page belongs to: itself, or the lead of its bundle (it never changes: no lock).
+SELECT coalesce(bundle_id, page_id) FROM page WHERE tenant_id = %(tenant_id)s AND page_id = %(page_id)s
 
--- name: lock_page
--- One page, locked, after its paging.
-SELECT tenant_id, page_id, page_request_id, person_id, person_name, address, transport, step, attempt, round,
-       fence, state, provider, provider_ref, created_at, placed_at, ringing_at, answered_at, ended_at, hung_up_at
-FROM page WHERE tenant_id = %(tenant_id)s AND page_id = %(page_id)s
-FOR UPDATE
+-- name: lock_call
+-- The pagings whose tickets one call reads out, locked in a fixed order.
+SELECT p.tenant_id, p.page_request_id, p.state, coalesce(p.end_reason, ''), p.ticket_id
+FROM paging p
+WHERE (p.tenant_id, p.page_request_id) IN (
+    SELECT tenant_id, page_request_id FROM page WHERE page_id = %(lead)s OR bundle_id = %(lead)s)
+ORDER BY p.tenant_id, p.page_request_id
+FOR UPDATE OF p
+
+-- name: pages_of_call
+-- The pages of one call, worst and newest ticket first; their pagings are locked by the caller.
+SELECT g.tenant_id, g.page_id, g.page_request_id, g.person_id, g.person_name, g.address, g.transport, g.step,
+       g.attempt, g.round, g.fence, g.state, g.provider, g.provider_ref, g.created_at, g.placed_at, g.ringing_at,
+       g.answered_at, g.ended_at, g.hung_up_at, g.bundle_id
+FROM page g JOIN paging p USING (tenant_id, page_request_id)
+WHERE g.page_id = %(lead)s OR g.bundle_id = %(lead)s
+ORDER BY p.priority, p.created_at DESC, p.page_request_id
+
+-- name: lock_line
+-- One decision at a time about one person's phone, until the end of the transaction.
+SELECT pg_advisory_xact_lock(7203, %(person_id)s)
+
+-- name: line
+-- What is known of a person's phone.
+SELECT
+    (SELECT count(*) > 0 FROM page
+     WHERE person_id = %(person_id)s AND transport = 'voice' AND created_at > %(now)s - interval '10 minutes'
+       AND state IN ('claimed', 'placed', 'ringing', 'answered')
+       AND NOT (tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s)),
+    (SELECT count(DISTINCT coalesce(bundle_id, page_id)) FROM page
+     WHERE person_id = %(person_id)s AND transport = 'voice' AND state NOT IN ('failed', 'in_doubt')
+       AND created_at > %(now)s - make_interval(secs => %(window_s)s)),
+    (SELECT max(coalesce(ended_at, created_at)) FROM page
+     WHERE person_id = %(person_id)s AND transport = 'voice' AND state NOT IN ('failed', 'in_doubt')
+       AND created_at > %(now)s - interval '1 hour'
+       AND NOT (tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s)),
+    (SELECT count(DISTINCT coalesce(bundle_id, page_id)) FROM page
+     WHERE transport = 'voice' AND created_at > %(now)s - interval '1 hour'),
+    (SELECT max(created_at) FROM page WHERE transport = 'voice' AND created_at > %(now)s - interval '1 hour')
+
+-- name: take_waiting
+-- Other pagings that wait for this person's phone: they join its next call, worst and newest first.
+SELECT tenant_id, page_request_id, ticket_id, policy, priority, step, attempt, round, fence, created_at, state,
+    waiting_for, waiting_since
+FROM paging
+WHERE state = 'active' AND waiting_for = %(person_id)s AND (lease_until IS NULL OR lease_until <= now())
+  AND NOT (tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s)
+ORDER BY priority, created_at DESC
+LIMIT %(most)s
+FOR UPDATE SKIP LOCKED
+
+-- name: joined
+-- A paging whose ticket another one's call reads out: looked at on news of it, or when that pager died.
+UPDATE paging
+SET waiting_for = NULL, waiting_since = NULL, fence = fence + 1, woken = false,
+    look_reason = 'read out in a summary call', next_look_at = %(now)s + make_interval(secs => %(lease_s)s)
+WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s
+
+-- name: wake_waiting
+-- The phone is free: the worst and newest paging that waits for it looks now.
+UPDATE paging SET woken = true, next_look_at = %(now)s
+WHERE (tenant_id, page_request_id) = (
+    SELECT tenant_id, page_request_id FROM paging
+    WHERE state = 'active' AND waiting_for = %(person_id)s
+    ORDER BY priority, created_at DESC
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED)
 
 -- name: pages_of
 -- All pages of one page request, oldest first.
 SELECT tenant_id, page_id, page_request_id, person_id, person_name, address, transport, step, attempt, round,
-       fence, state, provider, provider_ref, created_at, placed_at, ringing_at, answered_at, ended_at, hung_up_at
+       fence, state, provider, provider_ref, created_at, placed_at, ringing_at, answered_at, ended_at, hung_up_at,
+       bundle_id
 FROM page WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s
 ORDER BY created_at, page_id
 
@@ -160,7 +224,3 @@ SELECT a.acknowledgement_id, a.page_id, coalesce(n.name, ''), a.at, a.channel, a
 FROM acknowledgement a LEFT JOIN person n USING (person_id)
 WHERE a.tenant_id = %(tenant_id)s AND a.page_request_id = %(page_request_id)s
 ORDER BY a.acknowledgement_id
-
--- name: ticket_of
--- The ticket a page request is for.
-SELECT ticket_id FROM paging WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s

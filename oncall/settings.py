@@ -68,6 +68,23 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long a message (SMS, email, webhook) has for an answer when its step does not say."""
     failed_pause_s: Seconds = 5.0
     """Pause after every provider has failed for one attempt."""
+    person_calls: Annotated[int, msgspec.Meta(ge=1)] = 3
+    """So many calls to one person within ``person_window_s`` ring one by one; then tickets are bundled."""
+    person_window_s: Seconds = 900.0
+    bundle_wait_s: Seconds = 20.0
+    """Pause between two calls to a person once tickets are bundled: time to collect them."""
+    bundle_max: Annotated[int, msgspec.Meta(ge=1, le=50)] = 15
+    """Most tickets read out in one call."""
+    busy_wait_s: Seconds = 90.0
+    """So long a page waits for a person who is on another call of ours; then the next person is rung."""
+    busy_look_s: Seconds = 30.0
+    """How often it looks meanwhile (the end of that call wakes it anyway)."""
+    line_gap_s: Seconds = 3.0
+    """A phone is left alone so long after a call."""
+    calls_per_hour: Annotated[int, msgspec.Meta(ge=1)] = 300
+    """Spend cap. Past it calls are never stopped: they are spaced, bundle more, and an alarm is raised."""
+    spend_gap_s: Seconds = 30.0
+    """Pause between any two calls past the spend cap."""
     lease_s: Seconds = 60.0
     """How long a claim holds; longer than all provider requests of one look together."""
     provider_timeout_s: Seconds = 10.0

@@ -5,7 +5,7 @@ The one place where an acknowledgement is written: in the same commit as the sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,9 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
-from oncall.page import Change, News, Page, State, hear
+from oncall import metrics
+from oncall.line import Line
+from oncall.page import OVER, News, Page, State, hear
 from oncall.paging import Paging, Position
 from oncall.sql import Q
 from oncall.targets import Conn
@@ -38,10 +40,15 @@ async def claim_due(conn: Conn, lease_s: float, now: datetime) -> Claim | None:
     row = await (await conn.execute(Q.claim_due, {"lease_s": lease_s, "now": now})).fetchone()
     if row is None:
         return None
-    tenant_id, request_id, ticket_id, policy, priority, step, attempt, round_, fence, created_at, state = row
+    return _claim(row)
+
+
+def _claim(row: tuple[Any, ...]) -> Claim:
+    tenant_id, request_id, ticket_id, policy, priority, step, attempt, round_, *rest = row
+    fence, created_at, state, waiting_for, waiting_since = rest
     position = Position(step, attempt, round_)
-    paging = Paging(tenant_id, request_id, ticket_id, policy, priority, position, fence, created_at)
-    return Claim(paging, state == "active")
+    key = (tenant_id, request_id, ticket_id, policy, priority)
+    return Claim(Paging(*key, position, fence, created_at, waiting_for, waiting_since), state == "active")
 
 
 async def is_mine(conn: Conn, claim: Claim) -> bool:
@@ -55,14 +62,17 @@ async def release(
     next_look_at: datetime | None,
     reason: str,
     now: datetime,
+    *,
     position: Position | None = None,
+    waiting_for: int | None = None,
+    waiting_since: datetime | None = None,
 ) -> None:
     """Give the claim back. Does nothing when it no longer stands."""
     step, attempt, round_ = position or claim.paging.position
-    where = {"step": step, "attempt": attempt, "round": round_}
-    await conn.execute(
-        Q.release, claim.key | where | {"next_look_at": next_look_at, "reason": reason, "now": now}
-    )
+    values: dict[str, Any] = {"step": step, "attempt": attempt, "round": round_}
+    values["next_look_at"] = next_look_at
+    values |= {"waiting_for": waiting_for, "waiting_since": waiting_since, "reason": reason, "now": now}
+    await conn.execute(Q.release, claim.key | values)
 
 
 async def pages_of(conn: Conn, tenant_id: int, page_request_id: int) -> list[Page]:
@@ -76,31 +86,73 @@ async def insert_page(conn: Conn, page: Page) -> None:
     await conn.execute(Q.insert_page, _row(page))
 
 
-async def lock_page(conn: Conn, tenant_id: int, page_id: UUID) -> tuple[Page, str, str] | None:
-    """Lock a page behind its paging: the page, the paging's state and why it ended; None: no such page."""
-    key = {"tenant_id": tenant_id, "page_id": page_id}
-    owner = await (await conn.execute(Q.page_request_of, key)).fetchone()
-    if owner is None:
+class LockedCall(msgspec.Struct, frozen=True):
+    """One call: its page, and all the pages whose tickets it reads out, behind their locked pagings."""
+
+    page: Page
+    """The one that was asked for."""
+    pages: tuple[Page, ...]
+    """All, this one among them; worst and newest ticket first."""
+    pagings: Mapping[tuple[int, int], tuple[str, str, int]]
+    """(tenant, page request) -> the paging's state, why it ended, the ticket."""
+
+    def state_of(self, page: Page) -> str:
+        """The state of the page's paging."""
+        return self.pagings[page.tenant_id, page.page_request_id][0]
+
+    @property
+    def needed(self) -> tuple[Page, ...]:
+        """Pages of tickets that nobody has answered yet."""
+        return tuple(page for page in self.pages if self.state_of(page) == "active")
+
+    @property
+    def end_reason(self) -> str:
+        """Why the paging of ``page`` ended; '' while it is active."""
+        return self.pagings[self.page.tenant_id, self.page.page_request_id][1]
+
+
+async def lock_call(conn: Conn, tenant_id: int, page_id: UUID) -> LockedCall | None:
+    """Lock a page's call: first the pagings in a fixed order, then the pages. None: no such page."""
+    lead = await (await conn.execute(Q.lead_of, {"tenant_id": tenant_id, "page_id": page_id})).fetchone()
+    if lead is None:
         return None
-    paging = await (
-        await conn.execute(Q.lock_paging, {"tenant_id": tenant_id, "page_request_id": owner[0]})
-    ).fetchone()
-    row = await (await conn.execute(Q.lock_page, key)).fetchone()
-    if paging is None or row is None:
-        return None
-    return _page(row), paging[1], paging[2]
+    key = {"lead": lead[0]}
+    rows = await (await conn.execute(Q.lock_call, key)).fetchall()
+    pages = tuple(_page(row) for row in await (await conn.execute(Q.pages_of_call, key)).fetchall())
+    mine = next(page for page in pages if page.page_id == page_id)
+    return LockedCall(mine, pages, {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows})
 
 
 async def apply(
     conn: Conn,
-    page: Page,
+    call: LockedCall,
     news: News,
     now: datetime,
     *,
     channel: str = "",
     proof: dict[str, Any] | None = None,
-) -> Change:
-    """Write what the news does to a locked page - and the acknowledgement, if it is one."""
+) -> None:
+    """Write what the news does to every page of a locked call - and the acknowledgements, if it is one."""
+    pages = call.pages
+    if news.state is State.ACKNOWLEDGED and len(pages) > 1:
+        # Key 4 takes what was read out: tickets that had ended by then were not.
+        pages = tuple(page for page in pages if call.state_of(page) != "ended") or (call.page,)
+    for page in pages:
+        await apply_to(conn, page, news, now, channel, proof or {})
+    if news.state in OVER:
+        await line_is_free(conn, call.page, now)
+
+
+async def line_is_free(conn: Conn, page: Page, now: datetime) -> None:
+    """The page's call is over: whoever waits for that phone is looked at now."""
+    await conn.execute(Q.lock_line, {"person_id": page.person_id})
+    await conn.execute(Q.wake_waiting, {"person_id": page.person_id, "now": now})
+
+
+async def apply_to(
+    conn: Conn, page: Page, news: News, now: datetime, channel: str = "", proof: dict[str, Any] | None = None
+) -> None:
+    """Write what the news does to one page whose paging is locked."""
     change = hear(page, news, now)
     if change.moved:
         await conn.execute(Q.update_page, _row(change.page))
@@ -108,7 +160,6 @@ async def apply(
     await tell_once(conn, page, now, news.state.value, news.reason, proof)
     if change.acknowledges:
         await acknowledge(conn, change.page, news.reason, now, channel, proof or {})
-    return change
 
 
 async def acknowledge(
@@ -120,8 +171,36 @@ async def acknowledge(
         return
     row = _key(page) | {"ticket_id": paging[0], "page_id": page.page_id, "person_id": page.person_id}
     row |= {"at": now, "channel": channel, "proof": Jsonb(proof)}
-    await conn.execute(Q.insert_acknowledgement, row)
+    inserted = await conn.execute(Q.insert_acknowledgement, row)
+    if inserted.rowcount:
+        metrics.ACKNOWLEDGED.labels(channel).inc()
     await conn.execute(Q.acknowledge_paging, _key(page) | {"now": now, "reason": reason})
+
+
+async def line_of(
+    conn: Conn, paging: Paging, person_id: int, name: str, window_s: float, now: datetime
+) -> Line:
+    """What is known of a person's phone; decisions about it wait for each other until the commit."""
+    await conn.execute(Q.lock_line, {"person_id": person_id})
+    values = _key(paging) | {"person_id": person_id, "window_s": window_s, "now": now}
+    row = await (await conn.execute(Q.line, values)).fetchone()
+    assert row is not None
+    same = paging.waiting_for == person_id and paging.waiting_since is not None
+    since = paging.waiting_since if same and paging.waiting_since else now
+    live, recent, last_at, spent, last_any_at = row
+    return Line(name, live, recent, last_at, since, spent, last_any_at)
+
+
+async def join_waiting(
+    conn: Conn, paging: Paging, person_id: int, most: int, lease_s: float, now: datetime
+) -> list[Paging]:
+    """Take the other pagings that wait for this person's phone into the call that is about to be placed."""
+    values = _key(paging) | {"person_id": person_id, "most": most}
+    rows = await (await conn.execute(Q.take_waiting, values)).fetchall()
+    joining = [_claim(row).paging for row in rows]
+    for other in joining:
+        await conn.execute(Q.joined, _key(other) | {"now": now, "lease_s": lease_s})
+    return joining
 
 
 async def person_by_key(conn: Conn, key: str) -> tuple[int, str] | None:
@@ -183,12 +262,6 @@ def _line(
         "text": text,
         "detail": Jsonb(detail or {}),
     }
-
-
-async def ticket_of(conn: Conn, page: Page) -> int | None:
-    """The ticket that a page is about."""
-    row = await (await conn.execute(Q.ticket_of, _key(page))).fetchone()
-    return None if row is None else int(row[0])
 
 
 async def unknown_refs(conn: Conn, provider: str, refs: Sequence[str]) -> list[str]:

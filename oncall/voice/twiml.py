@@ -36,12 +36,14 @@ def _count(number: int, noun: str) -> str:
 
 
 def message(person: str, briefings: Sequence[Briefing], now: datetime) -> str:
-    """The spoken message for a technician, in English."""
-    head = f"Hello {person}. This is U C X on-call."
-    if len(briefings) == 1:
-        return f"{head} {_one(briefings[0], now)}"
-    items = " ".join(f"Ticket {i} of {len(briefings)}. {_one(b, now)}" for i, b in enumerate(briefings, 1))
-    return f"{head} {len(briefings)} critical tickets. {items}"
+    """The spoken message for a technician, in English, about one ticket."""
+    return " ".join([f"Hello {person}. This is U C X on-call.", *(_one(b, now) for b in briefings)])
+
+
+def summary(person: str, briefings: Sequence[Briefing], now: datetime) -> list[str]:
+    """The same about several tickets: a greeting with their number, then one short text for each."""
+    head = f"Hello {person}. This is U C X on-call with {len(briefings)} tickets."
+    return [head, *(f"Ticket {i}. {_one(b, now)}" for i, b in enumerate(briefings, 1))]
 
 
 def _one(b: Briefing, now: datetime) -> str:
@@ -60,19 +62,36 @@ WRONG_KEY = "That key means nothing here."
 def menu(text: str, gather_url: str, again_url: str | None) -> str:
     """Read the text and the menu and wait for one key; nothing pressed: ``again_url``, or good-bye."""
     response = ET.Element("Response")
-    gather = ET.SubElement(
-        response,
-        "Gather",
-        {"input": "dtmf", "numDigits": "1", "timeout": "8", "action": gather_url, "method": "POST"},
-    )
-    _say(gather, text)
-    ET.SubElement(gather, "Pause", {"length": "1"})
-    _say(gather, MENU)
+    _listen(response, [text, MENU], gather_url)
+    _end(response, again_url)
+    return _document(response)
+
+
+def _listen(response: ET.Element, texts: Sequence[str], gather_url: str) -> None:
+    attributes = {"input": "dtmf", "numDigits": "1", "timeout": "8", "action": gather_url, "method": "POST"}
+    gather = ET.SubElement(response, "Gather", attributes)
+    for number, text in enumerate(texts):
+        if number:
+            ET.SubElement(gather, "Pause", {"length": "1"})
+        _say(gather, text)
+
+
+def _end(response: ET.Element, again_url: str | None) -> None:
     if again_url:
         ET.SubElement(response, "Redirect", {"method": "POST"}).text = again_url
-    else:
-        _say(response, "No key was pressed. The next person will be called.")
-        ET.SubElement(response, "Hangup")
+        return
+    _say(response, "No key was pressed. The next person will be called.")
+    ET.SubElement(response, "Hangup")
+
+
+def menu_after(items: Sequence[str], gather_url: str, again_url: str | None, count: int, lead: str) -> str:
+    """Read every item to its end, and only then listen: key 4 takes what was read out, all of it."""
+    response = ET.Element("Response")
+    for item in [lead + items[0], *items[1:]]:
+        _say(response, item)
+    menu = MENU.replace("take it", f"take all {count}")
+    _listen(response, [menu], gather_url)
+    _end(response, again_url)
     return _document(response)
 
 

@@ -17,12 +17,15 @@ CREATE TABLE paging (                       -- the pager's progress on one page 
     lease_until     timestamptz,                  -- database time
     fence           bigint NOT NULL DEFAULT 0,    -- fencing token: +1 on every claim
     failures        integer NOT NULL DEFAULT 0,   -- looks in a row that raised: back off, never give up
+    waiting_for     integer,                      -- the person whose phone is in use, while we wait for it
+    waiting_since   timestamptz,
     end_reason      text,
     PRIMARY KEY (tenant_id, page_request_id),
     -- The promise: a paging that nobody has answered always has a next deadline.
     CONSTRAINT paging_active_has_a_deadline CHECK (state <> 'active' OR next_look_at IS NOT NULL)
 );
 CREATE INDEX paging_due ON paging (next_look_at) WHERE next_look_at IS NOT NULL;
+CREATE INDEX paging_waiting ON paging (waiting_for) WHERE waiting_for IS NOT NULL;
 CREATE INDEX paging_active ON paging (tenant_id, page_request_id) WHERE state = 'active';
 
 CREATE TABLE page (                         -- one attempt to reach one person for one ticket
@@ -46,10 +49,12 @@ CREATE TABLE page (                         -- one attempt to reach one person f
     answered_at     timestamptz,
     ended_at        timestamptz,
     hung_up_at      timestamptz,                  -- when we asked the provider to end it
-    detail          jsonb NOT NULL DEFAULT '{}',
+    bundle_id       uuid,                         -- the page whose call also reads out this ticket; NULL: its own call
     PRIMARY KEY (tenant_id, page_id)
 );
 CREATE INDEX page_request_pages ON page (tenant_id, page_request_id);
+CREATE INDEX page_bundle ON page (bundle_id) WHERE bundle_id IS NOT NULL;
+CREATE INDEX page_created ON page (created_at);
 CREATE INDEX page_person_recent ON page (person_id, created_at);
 CREATE INDEX page_provider_ref ON page (provider, provider_ref) WHERE provider_ref IS NOT NULL;
 

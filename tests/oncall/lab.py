@@ -125,6 +125,8 @@ async def lab(
         "never_rang_s": 0.5,
         "voicemail_grace_s": 0.05,
         "provider_timeout_s": 0.3,
+        "line_gap_s": 0.01,
+        "bundle_wait_s": 0.05,
         "lease_s": 2.0,
         "poll_s": 0.01,
     }

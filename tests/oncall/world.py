@@ -126,6 +126,7 @@ def settings_for(company: Company, public_url: str, **changes: Any) -> Settings:
         "never_rang_s": 1.0,
         "voicemail_grace_s": 0.2,
         "provider_timeout_s": 1.0,
+        "line_gap_s": 0.1,
         "lease_s": 3.0,
         "poll_s": 0.05,
     }

@@ -1,0 +1,140 @@
+"""One person's phone: one call at a time, bundled in a storm, and never a page dropped."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oncall.line import Hold, Line, Pass, Ring, may_ring
+from oncall.settings import Settings
+from storage.pool import Pool
+from tests.oncall.lab import lab
+from tests.oncall.test_page import NOW
+from tests.oncall.world import ANNA, Registry
+
+SETTINGS = Settings()
+
+
+def line(**changes: Any) -> Line:
+    """A phone that nobody has called yet."""
+    values: dict[str, Any] = {
+        "name": "Anna",
+        "live": False,
+        "recent": 0,
+        "last_at": None,
+        "waiting_since": NOW,
+        "spent": 0,
+        "last_any_at": None,
+    }
+    return Line(**values | changes)
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def test_a_quiet_phone_is_rung() -> None:
+    """And may read out the tickets that wait for it."""
+    assert may_ring(line(), SETTINGS, NOW) == Ring(14)
+
+
+def test_a_phone_in_use_is_waited_for_and_then_passed_over() -> None:
+    """90 seconds, then the next person."""
+    assert isinstance(may_ring(line(live=True), SETTINGS, NOW), Hold)
+    assert isinstance(may_ring(line(live=True, waiting_since=ago(90)), SETTINGS, NOW), Pass)
+
+
+def test_the_fourth_call_in_a_quarter_of_an_hour_is_a_summary() -> None:
+    """It waits a moment after the third, to collect what comes."""
+    held = may_ring(line(recent=3, last_at=ago(5)), SETTINGS, NOW)
+    assert isinstance(held, Hold)
+    assert held.until == ago(5) + timedelta(seconds=20)
+    assert isinstance(may_ring(line(recent=3, last_at=ago(20)), SETTINGS, NOW), Ring)
+
+
+def test_the_spend_cap_spaces_calls_and_stops_none() -> None:
+    """Past the cap: one call each 30 seconds."""
+    held = may_ring(line(spent=300, last_any_at=ago(1)), SETTINGS, NOW)
+    assert isinstance(held, Hold)
+    assert held.until == ago(1) + timedelta(seconds=30)
+    assert isinstance(may_ring(line(spent=10_000, last_any_at=ago(31)), SETTINGS, NOW), Ring)
+
+
+@given(
+    st.booleans(),
+    st.integers(0, 50),
+    st.none() | st.integers(0, 4000),
+    st.integers(0, 200),
+    st.integers(0, 1000),
+    st.none() | st.integers(0, 4000),
+)
+def test_every_verdict_has_a_near_future(
+    live: bool, recent: int, last: int | None, waited: int, spent: int, any_: int | None
+) -> None:
+    """Ring, somebody else, or a time that is after now and at most half a minute away."""
+    last_at, last_any_at = (None if s is None else ago(s) for s in (last, any_))
+    verdict = may_ring(
+        line(
+            live=live,
+            recent=recent,
+            last_at=last_at,
+            waiting_since=ago(waited),
+            spent=spent,
+            last_any_at=last_any_at,
+        ),
+        SETTINGS,
+        NOW,
+    )
+    if isinstance(verdict, Hold):
+        assert NOW < verdict.until <= NOW + timedelta(seconds=30)
+
+
+async def test_a_storm_is_covered_by_few_calls_worst_and_newest_first(pool: Pool, registry: Registry) -> None:
+    """Sixty critical tickets at once: each is acknowledged, by a call that read it out; few calls are placed,
+    and the second call reads the worst and newest first."""
+    for n in range(60):
+        registry.request(f"problem {n}", priority=1 + n % 2)
+    async with lab(pool, bundle_max=10, persons=("anna",)) as here:
+        here.script(phones=[{"number": ANNA, "behaviour": "auto", "after_s": 1}])
+        await here.pager().sync()
+        await here.look_until("SELECT count(*) = 60 FROM acknowledgement", pagers=3, timeout_s=60)
+        calls = list(here.exchange.calls.values())
+    assert len(calls) <= 15
+    assert registry.value("SELECT count(*) FROM paging WHERE state = 'active'") == 0
+    said = " ".join(text for call in calls for text in call.lines)
+    for n in range(60):
+        assert f"problem {n}, " in said
+    summary = next(call for call in calls if any("tickets" in text for text in call.lines))
+    assert "Priority 1" in summary.lines[1]
+    assert "Press 4 to take all 10" in said
+
+
+async def test_a_ticket_that_ends_does_not_hang_up_the_others_call(pool: Pool, registry: Registry) -> None:
+    """The lead ticket of a summary call recovers while it rings: the call goes on for the others."""
+    requests = [registry.request(f"problem {n}") for n in range(4)]
+    async with lab(pool, ring_s=600, persons=("anna",)) as here:
+        here.script(phones=[{"number": ANNA, "behaviour": "manual"}])
+        await here.pager().sync()
+        await here.look_until("SELECT true FROM page WHERE state = 'ringing'")
+        await here.look_until("SELECT count(*) = 3 FROM paging WHERE waiting_for IS NOT NULL")
+        first = next(iter(here.exchange.calls.values()))
+        registry.end((requests[0][0], await here.value("SELECT page_request_id FROM page")))
+        await here.pager().sync()
+        await here.look_until("SELECT count(*) = 3 FROM page WHERE state = 'ringing'")
+        assert first.status == "canceled"
+        lead = await here.value(
+            "SELECT page_request_id FROM page WHERE state = 'ringing' AND bundle_id IS NULL"
+        )
+        registry.end((requests[0][0], lead))
+        await here.pager().sync()
+        await here.look_until(f"SELECT next_look_at IS NULL FROM paging WHERE page_request_id = {lead}")
+        second = list(here.exchange.calls.values())[-1]
+        assert second.status == "ringing"
+        here.exchange.do(second, "answer")
+        while not second.listening:
+            await here.look_until("SELECT true")
+        here.exchange.do(second, "press:4")
+        await here.look_until("SELECT count(*) = 2 FROM acknowledgement")
