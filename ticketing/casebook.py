@@ -16,8 +16,9 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from storage.sql import Queries
-from ticketing.lifecycle import Entry, Kind, Status, check, fold, recorded
+from ticketing.lifecycle import Entry, Kind, Status, check, fold, newest
 from ticketing.looks import derive, explain
+from ticketing.notify.enqueue import enqueue
 from ticketing.paging import Ask, asked
 from ticketing.settings import Settings
 
@@ -142,25 +143,30 @@ async def history(conn: Connection, tenant_id: int, ticket_id: int) -> list[Entr
 async def save(conn: Connection, case: Case, now: datetime, settings: Settings) -> Status:
     """Record what was added and everything that follows from it; returns the ticket's status."""
     await _page(conn, case, now, settings)
-    await _record(conn, case)
+    recorded = await _record(conn, case)
     status = case.status
     derived = derive(case.terms, case.history, now, settings)
     columns = msgspec.structs.asdict(status) | msgspec.structs.asdict(derived)
     await conn.execute(Q.update_ticket, columns | {"tenant_id": case.tenant_id, "ticket_id": case.ticket_id})
+    key = (case.tenant_id, case.ticket_id)
+    await enqueue(conn, settings, key, recorded, status.priority, derived.due_at, now)
     return status
 
 
-async def _record(conn: Connection, case: Case) -> None:
-    """Insert the new entries, numbered in the order in which they were added."""
+async def _record(conn: Connection, case: Case) -> list[Entry]:
+    """Insert the new entries, numbered in the order in which they were added; returns them."""
+    done: list[Entry] = []
     for index, entry in enumerate(case.history):
         if entry.seq:
             continue
-        numbered = msgspec.structs.replace(entry, seq=recorded(case.history) + 1)
+        numbered = msgspec.structs.replace(entry, seq=newest(case.history) + 1)
         values = msgspec.structs.asdict(numbered) | {"detail": Jsonb(entry.detail)}
         await conn.execute(
             Q.insert_event, values | {"tenant_id": case.tenant_id, "ticket_id": case.ticket_id}
         )
         case.history[index] = numbered
+        done.append(numbered)
+    return done
 
 
 async def _page(conn: Connection, case: Case, now: datetime, settings: Settings) -> None:

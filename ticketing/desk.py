@@ -28,6 +28,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from storage.sql import Queries
 from ticketing import alerts, answers, casebook, looks
 from ticketing.escalated import with_people
+from ticketing.notify import outbox
 from ticketing.settings import Settings
 from wire.clock import Clock
 
@@ -60,7 +61,10 @@ class Horizon(msgspec.Struct):
 async def run(pool: Pool, settings: Settings, clock: Clock, stop: asyncio.Event) -> None:
     """Work until ``stop`` is set. Survives a database that comes and goes."""
     woken = asyncio.Event()
-    listener = asyncio.create_task(_listen(pool, settings, woken, stop))
+    helpers = {
+        asyncio.create_task(_listen(pool, settings, woken, stop)),
+        asyncio.create_task(outbox.run(pool, settings, clock, stop)),
+    }
     horizon = Horizon()
     try:
         while not _ending(stop):
@@ -68,9 +72,10 @@ async def run(pool: Pool, settings: Settings, clock: Clock, stop: asyncio.Event)
             if not await _round(pool, settings, clock, horizon):
                 await _pause(settings.poll_s, woken, stop)
     finally:
-        while not listener.done():
-            listener.cancel()
-            await asyncio.wait((listener,), timeout=0.5)
+        while helpers:
+            for helper in helpers:
+                helper.cancel()
+            _, helpers = await asyncio.wait(helpers, timeout=0.5)
 
 
 def _ending(stop: asyncio.Event) -> bool:

@@ -287,6 +287,6 @@ def is_open(state: State) -> bool:
     return state in _OPEN or state is State.HELD
 
 
-def recorded(history: Sequence[Entry]) -> int:
+def newest(history: Sequence[Entry]) -> int:
     """The highest number in a history: the next entry gets one more."""
     return max((entry.seq for entry in history), default=0)

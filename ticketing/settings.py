@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -37,3 +39,19 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version_fresh_h: float = 24.0
     """An agent's report of the platform version wins over the registry's for so long."""
     number_prefix: str = "UCX"
+    smtp_host: str = ""
+    """Mail server for telling people; empty: no mails."""
+    smtp_port: int = 587
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_user: str = ""
+    smtp_password: str = ""
+    mail_from: str = "support@localhost"
+    """Sender of all mails; its domain stands in every Message-ID."""
+    webhook_private: bool = False
+    """Allow webhooks to addresses that are not on the public internet, and without TLS (trials only)."""
+    notify_timeout_s: float = 10.0
+    """Longest wait for one step of a mail server or webhook."""
+    outbox_poll_s: float = 1.0
+    """How often an idle sender looks for letters."""
+    outbox_give_up_h: float = 72.0
+    """A letter that could not be sent for so long is given up."""

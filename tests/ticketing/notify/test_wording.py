@@ -1,0 +1,77 @@
+"""What customers read: complete in seven languages, safe in HTML, right to left in Arabic."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from string import Formatter
+from typing import get_args
+
+import pytest
+
+from ticketing.notify.letters import Message, Topic
+from ticketing.notify.wording import TEXTS, catalogue, word
+from ticketing.registry import LANGUAGES
+
+AT = datetime(2026, 12, 24, 15, 30, tzinfo=UTC)
+TOPICS: tuple[Topic, ...] = get_args(Topic)
+
+
+def message(topic: Topic = "opened", language: str = "en", title: str = "CPU is high") -> Message:
+    return Message(
+        topic=topic,
+        language=language,
+        number="UCX-2026-000123",
+        title=title,
+        customer="Platinum & Co.",
+        deployment="Main site",
+        priority=2,
+        at=AT,
+        zone="Europe/Rome",
+        due_at=AT,
+        by="Mario Rossi",
+        reason="restarted <it>",
+        after_h=4,
+        role="support-manager",
+    )
+
+
+def _fields(text: str) -> set[str | None]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
+@pytest.mark.parametrize("language", [code for code in LANGUAGES if code != "en"])
+def test_every_text_is_translated_with_its_values(language: str) -> None:
+    """No text is missing in any language, none is the English one, and each keeps its placeholders."""
+    for text in TEXTS:
+        translated = catalogue(language).gettext(text)
+        assert _fields(translated) == _fields(text), translated
+        assert translated != text or text in ("[{number}] Escalation: {title}", "Problem: {title}"), text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("topic", TOPICS)
+def test_every_message_can_be_said(topic: Topic, language: str) -> None:
+    """Each topic in each language: one subject line with the number, text and HTML with the title."""
+    worded = word(message(topic, language))
+    assert "UCX-2026-000123" in worded.subject
+    assert "\n" not in worded.subject
+    assert "CPU is high" in worded.text
+    assert "{" not in worded.text
+    assert f'<html lang="{language}" dir="{"rtl" if language == "ar" else "ltr"}">' in worded.html
+
+
+def test_times_are_told_in_the_sites_zone_and_the_readers_way() -> None:
+    """16:30 in Rome, written as each language writes it."""
+    assert "24 dic 2026, 16:30:00 (Europe/Rome)" in word(message(language="it")).text
+    assert "24.12.2026, 16:30:00" in word(message(language="de")).text
+    assert re.search("[٠-٩]|16:30|4:30", word(message(language="ar")).text)
+
+
+def test_what_others_wrote_cannot_become_markup_or_headers() -> None:
+    """Titles and reasons are escaped in HTML, cannot break the subject, and are never a format."""
+    worded = word(message("resolved", title="<script>\r\nBcc: x {number.__class__}"))
+    assert "<script>" not in worded.html
+    assert "restarted &lt;it&gt;" in worded.html
+    assert "\r" not in worded.subject
+    assert "{number.__class__}" in worded.text
