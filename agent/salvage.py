@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from agent.store import Stored
+from agent.store import Connection, Stored, lenient_text
 from wire import layout as wire_layout
 
 _CIRCUMSTANCES = {
@@ -65,8 +65,10 @@ def read_counters(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
-    db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, factory=Connection
+    )
+    db.text_factory = lenient_text
     return db
 
 

@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from wire import batch as wire_batch
 from wire.batch import Batch, Event, EventBatch, Frame, FrameBatch
@@ -26,27 +26,27 @@ from wire.validate import decode_batch
 
 Kind = Literal["frames", "events"]
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS layout (
-    digest BLOB PRIMARY KEY,
-    body BLOB NOT NULL,
-    used_ms INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS batch (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind TEXT NOT NULL,
-    epoch INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
-    digest TEXT NOT NULL,
-    created_ms INTEGER NOT NULL,
-    correction_ms INTEGER NOT NULL,
-    items INTEGER NOT NULL,
-    body BLOB NOT NULL,
-    UNIQUE (epoch, seq)
-);
-CREATE INDEX IF NOT EXISTS batch_kind ON batch (kind, id);
-"""
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS layout (
+        digest BLOB PRIMARY KEY,
+        body BLOB NOT NULL,
+        used_ms INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS batch (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL,
+        epoch INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        digest TEXT NOT NULL,
+        created_ms INTEGER NOT NULL,
+        correction_ms INTEGER NOT NULL,
+        items INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        UNIQUE (epoch, seq)
+    )""",
+    "CREATE INDEX IF NOT EXISTS batch_kind ON batch (kind, id)",
+)
 
 
 class Stored(NamedTuple):
@@ -90,6 +90,14 @@ class Total(NamedTuple):
     bytes: int
 
 
+_PRAGMAS = (
+    "auto_vacuum=INCREMENTAL",
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "cache_size=-256",
+    "journal_size_limit=1048576",
+    "wal_autocheckpoint=250",
+)
 _INSERT = (
     "INSERT INTO batch (kind, epoch, seq, digest, created_ms, correction_ms, items, body)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -115,7 +123,8 @@ class Store:
         check = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if check != "ok":
             raise sqlite3.DatabaseError(f"damaged: {check}")
-        self._db.executescript(_SCHEMA)
+        for statement in _SCHEMA:
+            self._db.execute(statement)
         with self._transaction():
             self._default("epoch", str(new_epoch()))
             self._default("next_seq", "1")
@@ -305,15 +314,32 @@ class Store:
             self._db.execute("DELETE FROM layout WHERE used_ms < ?", (unused_since_ms,))
 
 
+class Connection(sqlite3.Connection):
+    """SQLite quotes a damaged schema in its messages; Python then fails to read the message itself."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        try:
+            return super().execute(sql, parameters)
+        except UnicodeDecodeError:
+            raise sqlite3.DatabaseError("damaged: its schema is not text") from None
+
+
+def lenient_text(raw: bytes) -> str:
+    """Damaged text must not raise: it is seen by its digest."""
+    return raw.decode("utf-8", "replace")
+
+
 def _connect(path: Path | None) -> sqlite3.Connection:
-    db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, timeout=5.0)
-    db.text_factory = lambda raw: raw.decode("utf-8", "replace")  # damaged text is seen by its digest
-    db.execute("PRAGMA auto_vacuum=INCREMENTAL")
-    db.execute("PRAGMA journal_mode=WAL").fetchone()
-    db.execute("PRAGMA synchronous=FULL")
-    db.execute("PRAGMA cache_size=-256")
-    db.execute("PRAGMA journal_size_limit=1048576")
-    db.execute("PRAGMA wal_autocheckpoint=250")
+    db = sqlite3.connect(
+        path or ":memory:", isolation_level=None, check_same_thread=False, timeout=5.0, factory=Connection
+    )
+    db.text_factory = lenient_text
+    try:
+        for pragma in _PRAGMAS:
+            db.execute(f"PRAGMA {pragma}").fetchall()
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
