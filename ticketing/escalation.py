@@ -50,7 +50,8 @@ class _Run:
         self.row: tuple[Priority, tuple[EscalationStep, ...]] | None = None
 
     def walk(self, segment: Segment) -> None:
-        row = (segment.priority, self.release.steps(segment.terms.plan, segment.priority))
+        terms = segment.terms
+        row = (segment.priority, self.release.steps(terms.plan, segment.priority, terms.channel))
         start, end = to_us(segment.start), to_us(segment.end)
         if row != self.row:
             if self.row is not None:

@@ -44,7 +44,8 @@ def of_state(release: Release, line: Timeline, state: ClockState) -> tuple[Reaso
     if state.due_at is not None:
         found.append(_deadline(release, segments, state))
     found += _outcome(release, line, last, state)
-    escalates = release.plans[line.last.terms.plan].escalation
+    final = line.last
+    escalates = release.steps(final.terms.plan, final.priority, final.terms.channel)
     code = "escalation-hours" if escalates else "no-escalation"
     return (*found, Reason(code, {"plan": release.plans[line.last.terms.plan].name}, "§4.3"))
 

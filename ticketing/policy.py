@@ -188,7 +188,12 @@ class RestOfWorld(_Strict, frozen=True):
 
 
 class Channel(_Strict, frozen=True):
+    """A way by which tickets are opened (§5)."""
+
     sla: bool
+    """False: no target for tickets opened this way."""
+    escalation: bool = True
+    """Whether the matrix applies to them."""
 
 
 class Release(_Strict, frozen=True):
@@ -214,9 +219,10 @@ class Release(_Strict, frozen=True):
         """Time to take charge of a priority on a plan."""
         return self.plans[plan].targets[priority_name(priority)]
 
-    def steps(self, plan: str, priority: Priority) -> tuple[EscalationStep, ...]:
-        """The row of the escalation matrix; empty where the plan has none."""
-        return self.escalation.steps[priority_name(priority)] if self.plans[plan].escalation else ()
+    def steps(self, plan: str, priority: Priority, channel: str) -> tuple[EscalationStep, ...]:
+        """The row of the escalation matrix; empty where plan or channel have none."""
+        escalates = self.plans[plan].escalation and self.channels[channel].escalation
+        return self.escalation.steps[priority_name(priority)] if escalates else ()
 
     def around_the_clock(self, plan: str, priority: Priority) -> bool:
         """Whether the plan serves this priority 24x7."""

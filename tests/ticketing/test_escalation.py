@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 
 from ticketing.escalation import Step, steps
 from ticketing.history import ClockEvent
+from ticketing.policy import Channel
 from ticketing.terms import with_plan
 
 from .facts import RELEASE, at, event, opened, paused, priority, terms, wall
@@ -64,6 +66,14 @@ def test_every_cell_of_the_matrix(plan: str, level: int, hours: int) -> None:
 @pytest.mark.parametrize("licence", ["subscription", "cloud"])
 def test_basic_has_no_escalation(level: int, licence: str) -> None:
     assert found([opened(at(OPENING), terms("basic", licence=licence), level)], "2026-10-14 09:00") == []
+
+
+def test_a_ticket_by_email_escalates_unless_the_policy_says_otherwise() -> None:
+    """No SLA by email; the matrix is a setting of the channel."""
+    history = [opened(at(OPENING), terms("gold", channel="email"), 1)]
+    assert told(history)[0] == (2, AFTER[2], "ahead")
+    channels = RELEASE.channels | {"email": Channel(sla=False, escalation=False)}
+    assert steps(msgspec.structs.replace(RELEASE, channels=channels), history, at(OPENING)) == []
 
 
 def test_saturdays_and_holidays_count() -> None:
