@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 from uuid import UUID
@@ -66,7 +67,7 @@ async def load(conn: Conn, now: datetime) -> Stored | None:
     overrides = await (await conn.execute(R.live_overrides, since)).fetchall()
     absences = await (await conn.execute(R.live_absences, since)).fetchall()
     changed = await (await conn.execute(R.last_change)).fetchone()
-    rota = with_people(parse(document), await people(conn))
+    rota = with_people(_parsed(document), await people(conn))
     rota = with_absences(_with_overrides(rota, overrides), (Absence(*absence[:4]) for absence in absences))
     return Stored(rota_id, rota, changed[0] if changed else saved_at, saved_by)
 
@@ -87,6 +88,12 @@ async def save(conn: Conn, document: str, now: datetime, actor: str, limit_s: in
     ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+@lru_cache(maxsize=4)
+def _parsed(document: str) -> Rota:
+    """The document is the same for months and is asked for at every step of every page."""
+    return parse(document)
 
 
 def with_people(rota: Rota, staff: Iterable[Person]) -> Rota:

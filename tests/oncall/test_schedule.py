@@ -12,7 +12,7 @@ from oncall.wall import ALWAYS, Window, instant, is_open, openings, reading
 from tests.oncall.rota_strategies import moments, rotations, schedules, zones
 from tests.oncall.slow_rota import walk
 
-CALM = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+CALM = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 ROME, LORD_HOWE = "Europe/Rome", "Australia/Lord_Howe"
 
 
