@@ -16,7 +16,7 @@ import msgspec
 from oncall.policy import RINGS, Callee, Hours, PagingPolicy, WhoIsOn, decide, hours_open
 from oncall.rota_file import Rota
 from oncall.schedule import Schedule, Shift, in_order, shifts
-from oncall.wall import Span, clipped, merged, without
+from oncall.wall import Span, clipped, merged, within, without
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -110,22 +110,26 @@ def _holes(
     spans: Sequence[Span],
     cuts: Sequence[datetime],
 ) -> Iterator[Gap]:
-    for a, b in pairwise(cuts):
-        if not any(low <= a < high for low, high in spans):
+    on_call = {name: list(_running(found, cuts)) for name, found in worked_out.items()}
+    for index, (a, b) in enumerate(pairwise(cuts)):
+        if not within(spans, a):
             continue
-        reason = _unreachable(policy, _who(worked_out, people, a), a)
+        on = WhoIsOn({name: keys[index] for name, keys in on_call.items()}, people)
+        reason = _unreachable(policy, on, a)
         if reason is not None:
             yield Gap(f"policy {policy.name}", a, b, reason)
 
 
-def _who(worked_out: Mapping[str, Sequence[Shift]], people: Mapping[str, Callee], at: datetime) -> WhoIsOn:
-    return WhoIsOn(
-        {
-            name: tuple(s.person_key for s in in_order(s for s in of_one if s.start <= at < s.end))
-            for name, of_one in worked_out.items()
-        },
-        people,
-    )
+def _running(found: Sequence[Shift], cuts: Sequence[datetime]) -> Iterator[tuple[str, ...]]:
+    """At each cut, who is on call: one walk through ``found``, which is sorted by start."""
+    running: list[Shift] = []
+    coming = 0
+    for at in cuts:
+        running = [shift for shift in running if shift.end > at]
+        while coming < len(found) and found[coming].start <= at:
+            running += [found[coming]] if found[coming].end > at else []
+            coming += 1
+        yield tuple(shift.person_key for shift in in_order(running))
 
 
 def _unreachable(policy: PagingPolicy, on: WhoIsOn, at: datetime) -> str | None:

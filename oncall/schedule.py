@@ -26,7 +26,7 @@ from typing import NamedTuple
 import msgspec
 
 from oncall.rotation import Rotation, crew, turns
-from oncall.wall import ALWAYS, EARLIEST, LATEST, Span, Window, merged, openings
+from oncall.wall import ALWAYS, EARLIEST, LATEST, Span, Window, merged, openings, within
 
 OVERRIDE = "override"
 """Stands as the layer of a shift that an override made."""
@@ -182,7 +182,7 @@ def _segments(
     cuts = sorted({start, end, *(t for span in spans for t in span if start < t < end)})
     for a, b in pairwise(cuts):
         active = [o for o in overrides if o.start <= a < o.end]
-        absent = frozenset(key for key, of_one in away.items() if _within(of_one, a))
+        absent = frozenset(key for key, of_one in away.items() if within(of_one, a))
         yield a, b, _decide(schedule, tracks, active, absent, a, b)
 
 
@@ -209,12 +209,6 @@ def _away(absences: Iterable[Absence]) -> Mapping[str, list[Span]]:
     for absence in absences:
         by_person.setdefault(absence.person_key, []).append((absence.start, absence.end))
     return {key: merged(span for span in spans if span[0] < span[1]) for key, spans in by_person.items()}
-
-
-def _within(spans: Sequence[Span], at: datetime) -> bool:
-    """Whether sorted, disjoint ``spans`` hold ``at``."""
-    index = bisect_right(spans, at, key=lambda span: span[1])
-    return index < len(spans) and spans[index][0] <= at
 
 
 def _decide(

@@ -13,7 +13,8 @@ clocks, be it of 30 minutes or of a day, can open a hole between them or lay one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from typing import Annotated
@@ -119,6 +120,12 @@ def merged(spans: Iterable[Span]) -> list[Span]:
         else:
             result.append((a, b))
     return result
+
+
+def within(spans: Sequence[Span], at: datetime) -> bool:
+    """Whether sorted, disjoint ``spans`` hold ``at``."""
+    index = bisect_right(spans, at, key=lambda span: span[1])
+    return index < len(spans) and spans[index][0] <= at
 
 
 def without(spans: Iterable[Span], holes: Iterable[Span]) -> list[Span]:

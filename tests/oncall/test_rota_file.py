@@ -33,6 +33,13 @@ def test_the_example_says_what_it_means():
     assert steps[4].who == (Selector("person", "head"), Selector("role", "support-manager"))
 
 
+def test_the_example_of_the_documentation_is_a_rota():
+    """What docs/on-call.md shows can be copied into a file and stands."""
+    text = (FILES.parents[2] / "docs" / "on-call.md").read_text()
+    rota = parse(text.partition("```yaml\n")[2].partition("```")[0])
+    assert set(rota.policies) == {"platinum-p1"}
+
+
 def test_swaps_and_bare_dates_are_whole_local_days():
     """On 2 June Bruno has Anna's day, from midnight to midnight in Rome; on 10 June she has his."""
     europe = parse(GOOD).schedules["europe"]
