@@ -1,0 +1,305 @@
+"""The agent as an administrator meets it: real processes, a real collector on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+import time
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jwt
+import pytest
+
+from agent import VERSION
+from agent.identity import NotEnrolled, Unusable, load_identity, load_key, make_key
+from agent.main import main
+from agent.token import TokenMaker
+from tests.agent.collector import AGENT, Collector, Ledger
+from wire.batch import EventBatch
+
+ROOT = Path(__file__).parents[2]
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals and rights of POSIX")
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with Collector(ledger=Ledger()) as server:
+        yield server
+
+
+def agent(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """One command, run to its end."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "agent", "--state-dir", str(state), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+
+
+def enrol(state: Path, collector: Collector) -> None:
+    done = agent(state, "enrol", "--collector", collector.url, "--token", "ucxe_good", "--host-name", "web-1")
+    assert done.returncode == 0, done.stderr
+    assert "host 'web-1' of acme/main" in done.stdout
+
+
+def start(state: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A running agent that measures five times a second."""
+    command = [sys.executable, "-W", "error", "-m", "agent", "--state-dir", str(state), "run"]
+    return subprocess.Popen(
+        [*command, "--interval", "0.2", "--max-backoff", "0.5", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def events(ledger: Ledger) -> list[str]:
+    return [e.event_id for b in list(ledger.batches) if isinstance(b, EventBatch) for e in b.events]
+
+
+# ---- identity -----------------------------------------------------------------------------------------
+
+
+@posix_only
+def test_enrolment_keeps_the_key_on_the_host_and_private(tmp_path: Path, collector: Collector) -> None:
+    """0600 in a directory of 0700; the collector has the public half; nothing but the identity is said."""
+    state = tmp_path / "state"
+    enrol(state, collector)
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    assert stat.S_IMODE((state / "agent.key").stat().st_mode) == 0o600
+    assert load_identity(state).agent_id == AGENT
+    public = collector.ledger.keys_by_agent[AGENT].public_bytes_raw()
+    assert load_key(state).public_key().public_bytes_raw() == public
+    secret = urlsafe_b64decode((state / "agent.key").read_bytes().strip() + b"=")
+    assert secret not in (state / "agent.json").read_bytes()
+    assert len(secret) == 32
+
+
+def test_enrolling_twice_needs_a_word(tmp_path: Path, collector: Collector) -> None:
+    """--again: a host must not lose its identity by a repeated command."""
+    enrol(tmp_path, collector)
+    again = agent(tmp_path, "enrol", "--collector", collector.url, "--token", "ucxe_good")
+    assert (again.returncode, "already enrolled" in again.stderr) == (1, True)
+
+
+def test_enrolment_that_failed_can_be_repeated_with_the_same_key(
+    tmp_path: Path, collector: Collector
+) -> None:
+    """The key is written before anybody hears of it, and kept."""
+    bad = agent(tmp_path, "enrol", "--collector", collector.url, "--token", "ucxe_bad")
+    assert bad.returncode == 1
+    assert "not known or was used" in bad.stderr
+    key = (tmp_path / "agent.key").read_bytes()
+    with pytest.raises(NotEnrolled):
+        load_identity(tmp_path)
+    enrol(tmp_path, collector)
+    assert (tmp_path / "agent.key").read_bytes() == key
+
+
+@posix_only
+def test_a_key_that_others_can_read_is_not_used(tmp_path: Path) -> None:
+    """The message says how to mend it; a damaged key is told apart."""
+    make_key(tmp_path)
+    (tmp_path / "agent.key").chmod(0o644)
+    with pytest.raises(Unusable, match="chmod 600"):
+        load_key(tmp_path)
+    (tmp_path / "agent.key").chmod(0o600)
+    (tmp_path / "agent.key").write_bytes(b"short")
+    with pytest.raises(Unusable, match="damaged"):
+        load_key(tmp_path)
+
+
+def test_the_token_is_a_jwt_that_others_understand(tmp_path: Path) -> None:
+    """Checked by another library; used again only while it is fresh."""
+    key = make_key(tmp_path)
+    maker = TokenMaker(key, AGENT)
+    token = maker.token(1_760_000_000.7)
+    claims = jwt.decode(
+        token,
+        key.public_key(),
+        algorithms=["EdDSA"],
+        audience="ucx-collector",
+        options={"verify_exp": False, "verify_iat": False},
+    )
+    assert claims == {"iss": AGENT, "aud": "ucx-collector", "iat": 1_760_000_000, "exp": 1_760_000_060}
+    assert jwt.get_unverified_header(token)["kid"] == AGENT
+    assert maker.token(1_760_000_030) == token
+    assert maker.token(1_760_000_040) != token
+    assert maker.token(1_700_000_000) != token, "the clock was set back"
+
+
+# ---- running ------------------------------------------------------------------------------------------
+
+
+@posix_only
+def test_the_agent_measures_delivers_and_stops_in_good_order(tmp_path: Path, collector: Collector) -> None:
+    """Readings arrive, SIGTERM leaves nothing behind in memory, status and doctor tell the truth."""
+    enrol(tmp_path, collector)
+    with start(tmp_path) as running:
+        wait_for(lambda: len(collector.ledger.frames) >= 5)
+        doctor = agent(tmp_path, "doctor", "--json")
+        findings = [json.loads(line) for line in doctor.stdout.splitlines()]
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) == 0
+    assert doctor.returncode == 0, findings
+    assert {"subject": "collector", "level": "ok"}.items() <= next(
+        f for f in findings if f["subject"] == "collector"
+    ).items()
+    said = events(collector.ledger)
+    assert said[0] == "agent.start"
+    status = json.loads(agent(tmp_path, "status", "--json").stdout)
+    assert status["stopped"]
+    assert status["delivered_batches"] > 5
+    assert "agent.stop" in said or status["spool_batches"] > 0
+
+
+@posix_only
+def test_a_faulty_reload_is_refused_and_reported(tmp_path: Path, collector: Collector) -> None:
+    """SIGHUP with a bad file: the last good configuration runs on; with a good one it is taken."""
+    config = tmp_path / "agent.yaml"
+    config.write_text("disable: [network]\n")
+    enrol(tmp_path / "state", collector)
+    with start(tmp_path / "state", "--config", str(config)) as running:
+        wait_for(lambda: len(collector.ledger.frames) >= 2)
+        config.write_text("colour: blue\n")
+        running.send_signal(signal.SIGHUP)
+        wait_for(lambda: "config.refused" in events(collector.ledger))
+        before = len(collector.ledger.frames)
+        wait_for(lambda: len(collector.ledger.frames) > before + 2)
+        config.write_text("disable: [network, disk]\n")
+        running.send_signal(signal.SIGHUP)
+        layouts = len(collector.ledger.layouts)
+        wait_for(lambda: len(collector.ledger.layouts) > layouts)
+        running.terminate()
+        assert running.wait(20) == 0
+    smallest = min(collector.ledger.layouts.values(), key=lambda layout: len(layout.series))
+    assert not any("disk" in series.metric for series in smallest.series)
+
+
+@pytest.mark.kill
+@posix_only
+def test_kill_at_random_moments_loses_no_acknowledged_frame_and_doubles_none(
+    tmp_path: Path, collector: Collector
+) -> None:
+    """Eight times SIGKILL while it measures and delivers; the collector goes away in between.
+
+    Every frame that was acknowledged is stored once; every number stands for one content."""
+    enrol(tmp_path, collector)
+    chance = random.Random(5)
+    for _ in range(8):
+        before = len(collector.ledger.frames)
+        with start(tmp_path) as running:
+            wait_for(lambda seen=before: len(collector.ledger.frames) > seen)  # type: ignore[misc]
+            time.sleep(chance.random() / 2)
+            running.kill()
+    with start(tmp_path) as running:
+        wait_for(lambda: events(collector.ledger).count("agent.start") == 9)
+        running.terminate()
+        running.wait(20)
+    frames = collector.ledger.frames
+    assert len({(layout, at) for layout, at, _ in frames}) == len(frames)
+    assert not collector.ledger.faults
+    assert list(tmp_path.glob("*.corrupt-*")) == []
+
+
+def test_running_without_enrolment_or_with_faults_says_what_to_do(tmp_path: Path) -> None:
+    """Exit codes: 1 cannot, 2 wrong use."""
+    lost = agent(tmp_path, "run")
+    assert (lost.returncode, "ucx-agent enrol" in lost.stderr) == (1, True)
+    config = tmp_path / "bad.yaml"
+    config.write_text("a: 1\nb: 2\n")
+    bad = agent(tmp_path, "run", "--config", str(config))
+    assert bad.returncode == 2
+    assert f"{config}:1: a: is not known" in bad.stderr
+    assert f"{config}:2: b: is not known" in bad.stderr
+
+
+def test_plain_http_is_for_loopback_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A token must not travel in the clear unless somebody insists."""
+    state = ["--state-dir", str(tmp_path)]
+    assert main([*state, "enrol", "--collector", "http://10.0.0.1", "--token", "ucxe_x"]) == 2
+    assert "must be https" in capsys.readouterr().err
+
+
+def test_only_one_agent_runs_on_a_state_directory(tmp_path: Path, collector: Collector) -> None:
+    """The second says so and leaves."""
+    enrol(tmp_path, collector)
+    with start(tmp_path) as running:
+        wait_for(lambda: len(collector.ledger.batches) > 0)
+        second = agent(tmp_path, "run")
+        running.terminate()
+        running.wait(20)
+    assert (second.returncode, "another ucx-agent" in second.stderr) == (1, True)
+
+
+# ---- looking ------------------------------------------------------------------------------------------
+
+
+def test_check_prints_a_table_or_json_or_all_that_would_leave(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three views of the same readings; none needs an enrolment."""
+    monkeypatch.setattr("agent.preview._BETWEEN_S", 0.05)
+    state = ["--state-dir", str(tmp_path)]
+    assert main([*state, "check"]) == 0
+    assert "system.cpu.utilization" in capsys.readouterr().out
+    assert main([*state, "check", "--json"]) == 0
+    samples = json.loads(capsys.readouterr().out)["samples"]
+    assert any(sample["metric"] == "system.memory.available" and sample["value"] > 0 for sample in samples)
+    assert main([*state, "check", "--explain"]) == 0
+    sent = json.loads(capsys.readouterr().out)
+    assert sum(len(frame["values"]) for frame in sent["frames"]) == len(samples)
+
+
+def test_doctor_explains_a_collector_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1, and each problem comes with what to do."""
+    state = ["--state-dir", str(tmp_path), "--collector", "http://127.0.0.1:9"]
+    assert main([*state, "doctor", "--json"]) == 1
+    findings = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    problems = {finding["subject"] for finding in findings if finding["level"] == "problem"}
+    assert {"identity", "connection"} <= problems
+    assert all(finding["do"] for finding in findings if finding["level"] != "ok")
+
+
+def test_the_version_is_the_distributions() -> None:
+    """One number in two places."""
+    assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_running_agent_loads_only_what_it_needs() -> None:
+    """On a customer's host memory counts: no command line toolkit, no web framework, no second JWT."""
+    program = """
+import sys
+for name in ("click", "rich", "pygments"):
+    sys.modules[name] = None  # what a customer's host does not have
+import agent.run, agent.main
+from agent.sources import for_this_system
+from agent.selection import make_checks
+for_this_system()
+heavy = {"typer", "jwt", "fastapi", "pydantic", "asyncpg", "psycopg", "wire.catalogue", "hypothesis"}
+print(sorted(heavy & set(sys.modules)), "psutil" in sys.modules)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT, env=os.environ
+    )
+    assert found.stdout.startswith("[] ")
+    if sys.platform == "linux":
+        assert found.stdout == "[] False\n"
