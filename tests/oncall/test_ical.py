@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -30,7 +31,7 @@ def out(rota: Rota, person: str | None = None) -> bytes:
 
 
 def events(body: bytes) -> dict[str, tuple[datetime, datetime, str]]:
-    found = Calendar.from_ical(body).walk("VEVENT")
+    found: list[Any] = Calendar.from_ical(body).walk("VEVENT")
     return {str(e["UID"]): (e["DTSTART"].dt, e["DTEND"].dt, str(e["SUMMARY"])) for e in found}
 
 

@@ -140,7 +140,7 @@ def app(pool: Pool, principal: Principal) -> FastAPI:
     )
 
     @made.middleware("http")
-    async def caller(request: Request, call_next):  # type: ignore[no-untyped-def]
+    async def caller(request: Request, call_next):
         request.state.principal = principal
         return await call_next(request)
 
