@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 
-from alerting import reading, rules_api
+from alerting import mutes_api, reading, rules_api
 from alerting.access import caller, staff
 from alerting.published import State
 from alerting.reading import AlarmView, AlertView, FailureView, TransitionView, Wanted
@@ -34,6 +34,7 @@ def router(pool: Pool, settings: Settings, clock: Clock) -> APIRouter:
     _add_alert_routes(routes, pool)
     _add_operations_routes(routes, pool, clock)
     rules_api.add_routes(routes, pool)
+    mutes_api.add_routes(routes, pool, clock)
     return routes
 
 

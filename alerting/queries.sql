@@ -316,3 +316,63 @@ SELECT o.override_id, t.key, d.key, h.name, o.rule_id, o.document, o.author, o.c
   LEFT JOIN host h ON h.tenant_id = o.tenant_id AND h.host_id = o.host_id
  WHERE t.key = %(tenant)s AND o.removed_at IS NULL
  ORDER BY o.rule_id, o.deployment_id NULLS FIRST, o.host_id NULLS FIRST;
+
+-- name: current_mutes
+-- Mutes of tenants that may cover a time now or later.
+SELECT tenant_id, mute_id, kind, matchers, title, author, starts_at, ends_at, recurrence, zone
+  FROM mute
+ WHERE tenant_id = ANY (%(tenants)s::int[]) AND cancelled_at IS NULL AND starts_at <= %(now)s
+   AND (recurrence <> '' OR ends_at > %(now)s)
+ ORDER BY tenant_id, mute_id;
+
+-- name: store_mute
+-- A silence or a maintenance window.
+INSERT INTO mute (tenant_id, mute_id, kind, matchers, title, author, starts_at, ends_at, recurrence, zone, created_at)
+VALUES (%(tenant_id)s, %(mute_id)s, %(kind)s, %(matchers)s, %(title)s, %(author)s, %(starts_at)s, %(ends_at)s,
+        %(recurrence)s, %(zone)s, now());
+
+-- name: cancel_mute
+-- Ends a mute before its time.
+UPDATE mute SET cancelled_at = %(now)s, cancelled_by = %(by)s
+ WHERE tenant_id = %(tenant_id)s AND mute_id = %(mute_id)s AND cancelled_at IS NULL;
+
+-- name: list_mutes
+-- Silences or maintenance windows that are not over, the caller's tenants only.
+SELECT t.key, m.mute_id, m.kind, m.matchers, m.title, m.author, m.starts_at, m.ends_at, m.recurrence, m.zone
+  FROM mute m
+  JOIN tenant t ON t.tenant_id = m.tenant_id
+ WHERE m.kind = %(kind)s AND m.cancelled_at IS NULL AND (m.recurrence <> '' OR m.ends_at > %(now)s)
+   AND (%(tenant_id)s::int IS NULL OR m.tenant_id = %(tenant_id)s)
+   AND (%(tenant)s::text IS NULL OR t.key = %(tenant)s)
+ ORDER BY m.starts_at, m.mute_id LIMIT %(limit)s;
+
+-- name: mutable_alerts
+-- Open alerts that a mute may begin or cease to cover: of tenants with a mute, or muted now.
+SELECT a.tenant_id, a.alert_id, a.last_seq, a.priority, a.labels, a.silenced
+  FROM alert a
+ WHERE a.state IN ('firing', 'recovering')
+   AND (a.silenced IS NOT NULL
+        OR EXISTS (SELECT FROM mute m WHERE m.tenant_id = a.tenant_id AND m.cancelled_at IS NULL));
+
+-- name: turn_mute
+-- A mute began or ended for an open alert; nothing if the alert moved since it was read.
+WITH turned AS (
+    UPDATE alert SET silenced = %(silenced)s, last_seq = last_seq + 1, changed_at = now()
+     WHERE tenant_id = %(tenant_id)s AND alert_id = %(alert_id)s AND last_seq = %(seq)s
+       AND state IN ('firing', 'recovering')
+ RETURNING alert_id, last_seq, state, priority, value, coalesce(hidden, silenced) AS muted
+)
+INSERT INTO alert_transition (tenant_id, alert_id, seq, at, recorded_at, from_state, to_state, priority,
+                              value, muted, reason)
+SELECT %(tenant_id)s, alert_id, last_seq, %(now)s, %(now)s, state, state, priority, value, muted, %(reason)s
+  FROM turned;
+
+-- name: deployment_zone
+-- A deployment's id and zone, by names.
+SELECT d.tenant_id, d.deployment_id, d.zone
+  FROM deployment d JOIN tenant t ON t.tenant_id = d.tenant_id
+ WHERE t.key = %(tenant)s AND d.key = %(deployment)s;
+
+-- name: tenant_id_of
+-- A tenant's id by its key.
+SELECT tenant_id FROM tenant WHERE key = %(tenant)s;

@@ -7,7 +7,7 @@ host); then whatever else. ``save_outcomes`` checks that the rows are at the ver
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +15,10 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
+from alerting import mutes
 from alerting.errors import StateError
 from alerting.inputs import AlertChange, HostKey, HostState, Outcome, from_ms
+from alerting.mute import Mute, reason
 from alerting.published import ENDED, State
 from alerting.rulebook import store_pack as store_pack
 from alerting.state import EMPTY, Memory, dump, load
@@ -52,10 +54,12 @@ async def save_outcomes(conn: AsyncConnection[Row], outcomes: Sequence[Outcome],
     Raises StateError when a host's row is not at the version it was locked at."""
     final = {HostKey(o.state.tenant_id, o.state.host_id): o.state for o in outcomes}
     await _save_states(conn, [final[key] for key in sorted(final)])
-    alerts = [_alert(o.state.tenant_id, change, now) for o in outcomes for change in o.alerts]
-    if alerts:
+    changes = [(o.state.tenant_id, change) for o in outcomes for change in o.alerts]
+    if changes:
+        muted = await mutes.current(conn, {tenant_id for tenant_id, _ in changes}, now)
         async with conn.cursor() as cursor:
-            await cursor.executemany(Q.record_transition, alerts)
+            rows = [_alert(tenant_id, change, now, muted) for tenant_id, change in changes]
+            await cursor.executemany(Q.record_transition, rows)
     failing = {(o.state.pack_version, *item) for o in outcomes for item in o.failing.items()}
     for version, rule_id, error in sorted(failing):
         await conn.execute(Q.note_failing, {"version": version, "rule_id": rule_id, "error": error})
@@ -88,8 +92,11 @@ def next_due(state: HostState) -> datetime | None:
     return None if earliest is None else from_ms(earliest)
 
 
-def _alert(tenant_id: int, alert: AlertChange, now: datetime) -> dict[str, Any]:
+def _alert(
+    tenant_id: int, alert: AlertChange, now: datetime, muted: Mapping[int, Sequence[Mute]]
+) -> dict[str, Any]:
     change = alert.change
+    labels = (alert.labels or {}) | {"priority": f"P{change.priority}"}
     ended = change.to_state in ENDED
     return msgspec.structs.asdict(change) | {
         "tenant_id": tenant_id,
@@ -103,7 +110,7 @@ def _alert(tenant_id: int, alert: AlertChange, now: datetime) -> dict[str, Any]:
         "resolved_at": from_ms(change.at_ms) if ended else None,
         "summary": alert.summary,
         "hidden": alert.hidden or None,
-        "silenced": None,
+        "silenced": reason(muted.get(tenant_id, ()), labels, now),
         "labels": None if alert.labels is None else Jsonb(alert.labels),
         "at": from_ms(change.at_ms),
         "now": now,
@@ -123,7 +130,8 @@ async def save_deployment_alert(
     conn: AsyncConnection[Row], tenant_id: int, alert: AlertChange, now: datetime
 ) -> None:
     """A transition of a whole deployment's alert; its hosts' rows are locked by the caller."""
-    await conn.execute(Q.record_transition, _alert(tenant_id, alert, now))
+    muted = await mutes.current(conn, {tenant_id}, now)
+    await conn.execute(Q.record_transition, _alert(tenant_id, alert, now, muted))
 
 
 async def retire_host(conn: AsyncConnection[Row], key: HostKey, now: datetime) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from alerting import frontdoor, silence_sweep
+from alerting import frontdoor, mutes, silence_sweep
 from alerting.evaluator import Evaluator
 from alerting.inputs import HostKey, HostScope
 from alerting.judge import look
@@ -55,7 +55,7 @@ class Sweep:
 
     async def once(self) -> None:
         """One sweep. Never raises: each job stands alone."""
-        for job in (self.silence, self.due, self.retired, self.forget):
+        for job in (self.silence, self.due, self.mutes, self.retired, self.forget):
             await self._guarded(job)
 
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
@@ -94,6 +94,10 @@ class Sweep:
         row = await (await conn.execute(Q.scope_of_host, key._asdict())).fetchone()
         if row is not None and state.pack_version <= evaluator.version:
             await save_outcomes(conn, [look(evaluator, HostScope(*row), state, now)], now)
+
+    async def mutes(self) -> None:
+        """Silences and maintenance windows that began or ended."""
+        await mutes.turn(self._pool, self._clock())
 
     async def retired(self) -> None:
         """Hosts out of service: their open alerts end as stale."""

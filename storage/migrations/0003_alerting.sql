@@ -113,3 +113,21 @@ CREATE TABLE rule_override (                -- another threshold for one tenant,
 );
 CREATE UNIQUE INDEX rule_override_one ON rule_override
     (tenant_id, coalesce(deployment_id, 0), coalesce(host_id, 0), rule_id) WHERE removed_at IS NULL;
+
+CREATE TABLE mute (                         -- silences and maintenance windows: who is not to be bothered with what, when
+    tenant_id     integer NOT NULL REFERENCES tenant,
+    mute_id       uuid NOT NULL,
+    kind          text NOT NULL CHECK (kind IN ('silence', 'maintenance')),
+    matchers      jsonb NOT NULL,           -- [[label, "=" | "!=", pattern]]; all must match
+    title         text NOT NULL,            -- reason of a silence, name of a window
+    author        text NOT NULL,
+    starts_at     timestamptz NOT NULL,     -- of the first occurrence
+    ends_at       timestamptz NOT NULL,
+    recurrence    text NOT NULL DEFAULT '', -- RFC 5545 RRULE; empty: once
+    zone          text NOT NULL,            -- IANA zone in whose wall time it recurs
+    created_at    timestamptz NOT NULL,
+    cancelled_at  timestamptz,
+    cancelled_by  text,
+    PRIMARY KEY (tenant_id, mute_id)
+);
+CREATE INDEX mute_current ON mute (tenant_id) WHERE cancelled_at IS NULL;

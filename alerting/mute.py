@@ -1,0 +1,148 @@
+"""Silences and maintenance windows: when and for what nobody is to be bothered. Pure.
+
+Muted means not told, not unmeasured: alerts live on, and what still fires when a mute ends is told then.
+A recurring mute recurs in the wall time of its zone: 02:00 to 04:00 is that on the days when clocks change,
+too (one or three hours long then); a start that the clocks skip moves on by what they skip, and of a time
+that comes twice the whole of both is covered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgspec
+from dateutil.rrule import rrule, rruleset, rrulestr
+
+from alerting.rule import pattern_matches
+
+_FREQUENCIES = ("HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY")
+_UNTIL = re.compile(r"UNTIL=(\d{8}T\d{6})Z")
+_MARGIN = timedelta(days=1)
+"""Wider than any zone's shift, so that no occurrence is overlooked about a change of clocks."""
+MAX_DURATION = timedelta(days=366)
+
+
+class Matcher(msgspec.Struct, frozen=True, array_like=True):
+    """One condition on a label of the alert."""
+
+    label: str
+    op: Literal["=", "!="]
+    pattern: str
+    """``*`` stands for any run of characters."""
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """An absent label is the empty text."""
+        return pattern_matches(self.pattern, labels.get(self.label, "")) is (self.op == "=")
+
+
+class Mute(msgspec.Struct, frozen=True):
+    """A silence or a maintenance window."""
+
+    mute_id: UUID
+    kind: Literal["silence", "maintenance"]
+    matchers: tuple[Matcher, ...]
+    """All must match; at least one."""
+    title: str
+    author: str
+    starts_at: datetime
+    """Of the first occurrence."""
+    ends_at: datetime
+    recurrence: str
+    """RFC 5545 RRULE without its name; empty: once."""
+    zone: str
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether an alert with these labels is meant."""
+        return all(matcher.matches(labels) for matcher in self.matchers)
+
+
+class Occurrence(msgspec.Struct, frozen=True):
+    """One stretch of time: ``start`` included, ``end`` not."""
+
+    start: datetime
+    end: datetime
+
+
+def occurrence_at(mute: Mute, at: datetime) -> Occurrence | None:
+    """The occurrence that covers a time; None: none does."""
+    found = [o for o in occurrences(mute, at, at) if o.start <= at < o.end]
+    return max(found, key=lambda o: o.end) if found else None
+
+
+def occurrences(mute: Mute, start: datetime, end: datetime) -> list[Occurrence]:
+    """The occurrences that touch a span of time, in order."""
+    if not mute.recurrence:
+        once = Occurrence(mute.starts_at, mute.ends_at)
+        return [once] if once.start <= end and once.end >= start else []
+    zone = ZoneInfo(mute.zone)
+    first, last = _wall(mute.starts_at, zone), _wall(mute.ends_at, zone)
+    rule = read_recurrence(mute.recurrence, first, zone)
+    begins = rule.between(_wall(start, zone) - (last - first) - _MARGIN, _wall(end, zone) + _MARGIN, inc=True)
+    found = [Occurrence(_utc(b, zone, fold=0), _utc(b + (last - first), zone, fold=1)) for b in begins]
+    return [o for o in found if o.start <= end and o.end >= start]
+
+
+def _wall(at: datetime, zone: ZoneInfo) -> datetime:
+    return at.astimezone(zone).replace(tzinfo=None)
+
+
+def _utc(wall: datetime, zone: ZoneInfo, *, fold: int) -> datetime:
+    return wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+
+
+def read_recurrence(text: str, first: datetime, zone: ZoneInfo) -> rrule | rruleset:
+    """The rule of a recurrence whose first occurrence begins at wall time ``first``. Raises ValueError."""
+    parts = dict(part.partition("=")[::2] for part in text.upper().split(";"))
+    if parts.get("FREQ") not in _FREQUENCIES:
+        raise ValueError(f"a recurrence has FREQ={' | '.join(_FREQUENCIES)}, as in FREQ=WEEKLY;BYDAY=SU")
+    local = _UNTIL.sub(lambda m: f"UNTIL={_local(m[1], zone)}", text.upper())
+    try:
+        return rrulestr(local, dtstart=first)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"'{text}' is no recurrence (RFC 5545 RRULE): {error}") from error
+
+
+def _local(until: str, zone: ZoneInfo) -> str:
+    at = datetime.strptime(until, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    return f"{_wall(at, zone):%Y%m%dT%H%M%S}"
+
+
+def reason(mutes: Iterable[Mute], labels: Mapping[str, str], at: datetime) -> str | None:
+    """Why an alert with these labels is muted at a time, by the mute that ends last; None: it is not."""
+    covering = [(o.end, m) for m in mutes if m.matches(labels) and (o := occurrence_at(m, at))]
+    if not covering:
+        return None
+    end, mute = max(covering, key=lambda pair: (pair[0], str(pair[1].mute_id)))
+    what = "maintenance" if mute.kind == "maintenance" else f"silenced by {mute.author}"
+    return f"{what} until {end:%Y-%m-%d %H:%M}Z: {mute.title}"
+
+
+def faults(mute: Mute) -> list[tuple[str, str]]:
+    """What is wrong with a mute, as (field, message)."""
+    found = []
+    if not mute.matchers:
+        found.append(("matchers", "must name at least one label: nobody silences everything"))
+    if all(m.op == "!=" or set(m.pattern) <= {"*"} for m in mute.matchers):
+        found.append(("matchers", "must name at least one label with '=' and a pattern that is not just '*'"))
+    if not mute.starts_at < mute.ends_at <= mute.starts_at + MAX_DURATION:
+        found.append(("ends_at", "must lie after 'starts_at', by at most 366 days"))
+    return found + _recurrence_faults(mute)
+
+
+def _recurrence_faults(mute: Mute) -> list[tuple[str, str]]:
+    try:
+        zone = ZoneInfo(mute.zone)
+    except (ValueError, OSError, KeyError):
+        return [("zone", f"'{mute.zone}' is no IANA zone, as in Europe/Rome")]
+    if not mute.recurrence:
+        return []
+    try:
+        read_recurrence(mute.recurrence, _wall(mute.starts_at, zone), zone)
+    except ValueError as error:
+        return [("recurrence", str(error))]
+    return []
