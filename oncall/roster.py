@@ -4,7 +4,9 @@ The newest saved document is in force. Overrides made through the API and absenc
 lie on top of it (made later, so they win). People's zones, languages, roles and addresses are those of the
 ``person`` table; from the document's own ``people`` only quiet hours are taken.
 
-    RefusedRota   a document that reads well but must not be put in force; ``reasons`` says why, line by line
+    OncallError
+    |- RefusedRota   a document that reads well but must not be put in force; ``reasons`` says why
+    `- OtherRota     another document was put in force meanwhile
 """
 
 from __future__ import annotations
@@ -45,6 +47,10 @@ class RefusedRota(OncallError):
         super().__init__("\n".join(reasons))
 
 
+class OtherRota(OncallError):
+    """Another document was put in force meanwhile."""
+
+
 class Stored(msgspec.Struct, frozen=True):
     """The rota in force."""
 
@@ -72,10 +78,13 @@ async def load(conn: Conn, now: datetime) -> Stored | None:
     return Stored(rota_id, rota, changed[0] if changed else saved_at, saved_by)
 
 
-async def save(conn: Conn, document: str, now: datetime, actor: str, limit_s: int) -> int:
+async def save(
+    conn: Conn, document: str, now: datetime, actor: str, limit_s: int, *, instead_of: int | None = None
+) -> int:
     """Put ``document`` in force and return its id. ``limit_s``: the contract's time to reach a person.
 
-    Raises BadRota or RefusedRota; then nothing is changed."""
+    ``instead_of``: only if that one is in force still, so that nobody undoes a change they have not seen.
+    Raises BadRota, RefusedRota or OtherRota; then nothing is changed."""
     rota = parse(document)
     reasons = [reason for policy in rota.policies.values() for reason in refusals(policy, limit_s)]
     reasons += _strangers(rota, await people(conn))
@@ -83,11 +92,21 @@ async def save(conn: Conn, document: str, now: datetime, actor: str, limit_s: in
         reasons.append("absences: 'calendar' names a file; import the calendar through the API instead")
     if reasons:
         raise RefusedRota(reasons)
-    row = await (
-        await conn.execute(R.save_document, {"document": document, "now": now, "actor": actor})
-    ).fetchone()
+    async with conn.transaction():
+        await _still(conn, instead_of)
+        row = await (
+            await conn.execute(R.save_document, {"document": document, "now": now, "actor": actor})
+        ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+async def _still(conn: Conn, expected: int | None) -> None:
+    """Raise OtherRota unless ``expected`` is in force; holds off other savers until the commit."""
+    await conn.execute(R.one_saves)
+    row = await (await conn.execute(R.newest_document)).fetchone()
+    if expected is not None and (row is None or row[0] != expected):
+        raise OtherRota(f"rota {expected} is no longer in force; read the new one and change that")
 
 
 @lru_cache(maxsize=4)

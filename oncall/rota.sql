@@ -4,6 +4,10 @@
 -- The rota in force.
 SELECT rota_id, document, saved_at, saved_by FROM rota_document ORDER BY rota_id DESC LIMIT 1;
 
+-- name: one_saves
+-- Whoever saves a rota comes after whoever is saving one.
+SELECT pg_advisory_xact_lock(hashtext('oncall.rota.save'));
+
 -- name: save_document
 -- Puts a rota in force; earlier ones stay as history.
 INSERT INTO rota_document (document, saved_at, saved_by) VALUES (%(document)s, %(now)s, %(actor)s)

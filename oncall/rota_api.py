@@ -19,6 +19,7 @@ from oncall.gaps import rota_gaps
 from oncall.ical_import import BadCalendar, Task, read
 from oncall.roster import (
     Conn,
+    OtherRota,
     R,
     RefusedRota,
     Stored,
@@ -50,7 +51,7 @@ from oncall.yaml_doc import MAX_BYTES
 from storage.pool import Pool
 from wire.access import Role
 from wire.clock import Clock
-from wire.problem import FieldError, NotFound, Unprocessable
+from wire.problem import Conflict, FieldError, NotFound, Unprocessable
 
 CONTRACT_LIMIT_S = 3600
 """Time to reach a person, where composition gives none from the support policy."""
@@ -102,10 +103,9 @@ def _document_routes(routes: APIRouter, desk: Desk) -> None:
     @routes.put("/rota", summary="Put a rota in force (YAML), checked against contract and calendar")
     async def put_rota(request: Request) -> dict[str, Any]:
         principal = staff(request, Role.ADMIN)
-        document = await text_of(request, MAX_BYTES)
+        document, instead_of = await text_of(request, MAX_BYTES), _if_match(request)
         async with desk.pool.connection() as conn:
-            async with conn.transaction():
-                rota_id = await _saved(conn, document, desk, principal.name)
+            rota_id = await _saved(conn, document, desk, principal.name, instead_of)
             return {"rota_id": rota_id} | await desk.look(conn, "save")
 
 
@@ -209,9 +209,22 @@ def _changing_routes(routes: APIRouter, desk: Desk) -> None:
             return {"absences": len(away)} | await desk.look(conn)
 
 
-async def _saved(conn: Conn, document: str, desk: Desk, actor: str) -> int:
+def _if_match(request: Request) -> int | None:
+    """The rota that the caller has seen (its ETag), if they say so."""
+    text = request.headers.get("if-match", "*").strip()
+    if text == "*":
+        return None
+    number = text.strip('"')
+    if not (number.isascii() and number.isdigit() and len(number) <= 18):
+        raise Conflict("If-Match is not the ETag of a rota.")
+    return int(number)
+
+
+async def _saved(conn: Conn, document: str, desk: Desk, actor: str, instead_of: int | None) -> int:
     try:
-        return await save(conn, document, desk.clock(), actor, desk.limit_s)
+        return await save(conn, document, desk.clock(), actor, desk.limit_s, instead_of=instead_of)
+    except OtherRota as refusal:
+        raise Conflict(str(refusal)) from None
     except BadRota as refusal:
         errors = [FieldError(f.field or "document", f"line {f.line}: {f.message}") for f in refusal.faults]
         raise Unprocessable("The rota cannot be read; nothing was changed.", errors=errors) from None

@@ -1,5 +1,6 @@
 """The rota in the database and over HTTP: saved, changed, looked through for gaps, carried into calendars."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from oncall.policy import targets
 from oncall.roster import RefusedRota, load, policy_named, save, who_is_on
 from oncall.rota_file import BadRota
 from oncall.settings import Settings
-from oncall.watch import Look, daily, gap_check, newest
+from oncall.watch import Look, daily, gap_check, newest, run
 from storage.pool import Pool, open_pool
 from wire.access import Principal, Role
 from wire.problem import Problem
@@ -180,6 +181,33 @@ async def test_a_rota_is_put_read_and_refused_over_http(admin):
     assert (await admin.get("/rota")).text == GOOD
     assert (await admin.get("/gaps/newest")).json()["gaps"] == put.json()["gaps"]
     assert len((await admin.get("/schedules")).json()["schedules"]) == 4
+
+
+async def test_nobody_undoes_a_change_that_they_have_not_seen(admin):
+    """Two people edit the same rota: the second one's PUT with If-Match is refused."""
+    await admin.put("/rota", content=GOOD)
+    seen = {"If-Match": (await admin.get("/rota")).headers["etag"]}
+    assert (await admin.put("/rota", content=NO_GAPS, headers=seen)).status_code == 200
+    late = await admin.put("/rota", content=GOOD, headers=seen)
+    assert late.status_code == 409
+    assert "no longer in force" in late.json()["detail"]
+    assert (await admin.put("/rota", content=GOOD, headers={"If-Match": "x" * 40})).status_code == 409
+    assert (await admin.get("/rota")).text == NO_GAPS
+
+
+async def test_the_worker_looks_once_and_stops_when_told(staffed):
+    """``run`` makes the day's look by itself and ends with the process."""
+    stop = asyncio.Event()
+
+    def last_look() -> datetime:
+        stop.set()
+        return NOW
+
+    await run(staffed, None, last_look, stop)
+    async with staffed.connection() as conn:
+        look = await newest(conn)
+    assert look is not None
+    assert (look.occasion, look.at) == ("daily", NOW)
 
 
 async def test_an_override_closes_a_gap_and_can_be_taken_back(admin):
