@@ -248,7 +248,8 @@ class Store:
         """After a long outage the file is large and mostly free: shrink it, a little at a time."""
         free = self._db.execute("PRAGMA freelist_count").fetchone()[0]
         if free > 512:
-            self._db.execute("PRAGMA incremental_vacuum(256)").fetchall()
+            # As a script: it must be stepped to its end, and a plain execute steps it once (one page).
+            self._db.executescript("PRAGMA incremental_vacuum(256)")
 
     # ---- reading
 
