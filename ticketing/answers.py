@@ -14,7 +14,7 @@ from storage.sql import Queries
 from ticketing import casebook
 from ticketing.casebook import Case
 from ticketing.errors import NotAllowed
-from ticketing.lifecycle import Entry, Kind, State
+from ticketing.lifecycle import ON_CALL, Entry, Kind, State
 from ticketing.settings import Settings
 
 Q = Queries.load("ticketing")
@@ -46,7 +46,7 @@ def _answer(case: Case, row: tuple[Any, ...]) -> str:
     if audience == "customer":
         case.insert(Entry(at, Kind.NOTE, "customer", detail, "the customer confirmed the phone notice"))
         return "customer confirmed"
-    actor = f"on-call:{person_key}"
+    actor = f"{ON_CALL}{person_key}"
     reason = f"{person_name} acknowledged ({channel})"
     if case.status.taken_at is None:
         try:

@@ -59,6 +59,7 @@ class Kind(StrEnum):
 
     NOTE = "note"
     ACKNOWLEDGED = "acknowledged"
+    UNATTENDED = "unattended"
     RECOVERED = "recovered"
     REFIRED = "refired"
     PAGING = "paging"
@@ -107,7 +108,9 @@ class Status(msgspec.Struct, frozen=True):
     touched: bool = False
     """A person has done something with it."""
     attended: bool = False
-    """A person answers for it as it is now: false again when it comes back or worsens."""
+    """A person answers for it as it is now: false again when it comes back, worsens or nobody acts."""
+    answered_at: datetime | None = None
+    """When somebody on call answered, as long as no person has acted since; None: somebody has, or nobody."""
     plan: str | None = None
     """The plan since an upgrade recorded with the ticket; None: as at opening."""
     back_to: State = State.NEW
@@ -136,6 +139,8 @@ _FROM: dict[Kind, frozenset[State]] = {
 """States from which each act is allowed; what is not listed is told only, and allowed always."""
 _ATTENDING = frozenset({Kind.TAKEN, Kind.STARTED, Kind.PAUSED, Kind.RESUMED, Kind.ACKNOWLEDGED})
 """What a person does who answers for the ticket."""
+ON_CALL = "on-call:"
+"""Begins the actor of a keypress."""
 DESK = "desk"
 """The actor of what our own rules do."""
 
@@ -178,9 +183,15 @@ def apply(status: Status, entry: Entry) -> Status:
     """The status after one more entry. Does not judge: ``check`` does, before anything is recorded."""
     if entry.actor != DESK:
         attended = status.attended or entry.kind in _ATTENDING
-        status = msgspec.structs.replace(status, touched=True, attended=attended)
+        answered = entry.at if is_answer(entry) else None
+        status = msgspec.structs.replace(status, touched=True, attended=attended, answered_at=answered)
     changes = _EFFECTS.get(entry.kind, _nothing)(status, entry)
     return msgspec.structs.replace(status, **changes)
+
+
+def is_answer(entry: Entry) -> bool:
+    """A keypress of somebody on call, not yet a person at work."""
+    return entry.actor.startswith(ON_CALL) and entry.kind in (Kind.TAKEN, Kind.ACKNOWLEDGED)
 
 
 def _opened(entry: Entry) -> Status:
@@ -235,7 +246,7 @@ def _priority(status: Status, entry: Entry) -> Changes:
 
 
 def _resolved(status: Status, entry: Entry) -> Changes:
-    back = status.state if status.state in _WORKING else status.back_to
+    back = status.state if status.state in _WORKING | {State.HELD} else status.back_to
     return {"state": State.RESOLVED, "resolved_at": entry.at, "back_to": back}
 
 
@@ -252,6 +263,10 @@ def _reopened(status: Status, entry: Entry) -> Changes:
 
 def _closed(_status: Status, entry: Entry) -> Changes:
     return {"state": State.CLOSED, "closed_at": entry.at}
+
+
+def _unattended(_status: Status, _entry: Entry) -> Changes:
+    return {"attended": False, "answered_at": None}
 
 
 def _recovered(status: Status, entry: Entry) -> Changes:
@@ -277,6 +292,7 @@ _EFFECTS = {
     Kind.RESOLVED: _resolved,
     Kind.REOPENED: _reopened,
     Kind.CLOSED: _closed,
+    Kind.UNATTENDED: _unattended,
     Kind.RECOVERED: _recovered,
     Kind.REFIRED: _refired,
 }

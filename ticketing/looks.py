@@ -17,7 +17,7 @@ import msgspec
 from ticketing import clock, escalation, terms
 from ticketing.explain import of_state
 from ticketing.history import ClockEvent, Timeline, Waiting, timeline
-from ticketing.lifecycle import DESK, Entry, Kind, State, Status, fold, in_order
+from ticketing.lifecycle import DESK, Entry, Kind, State, Status, fold, in_order, is_open
 from ticketing.policy import Release, load_releases, priority_name, release_named
 from ticketing.reason import to_documents
 from ticketing.settings import Settings
@@ -88,6 +88,8 @@ def pending(reckoning: Reckoning | None, history: Sequence[Entry], settings: Set
     """All looks ahead, and those overdue that were not taken."""
     status = fold(history)
     looks = [*_tidying(status, settings)]
+    if is_open(status.state):
+        looks += _answers(status, settings)
     if reckoning is not None and status.state not in (State.RESOLVED, State.CLOSED):
         looks += [*_target(reckoning), *_matrix(reckoning)]
     taken = {entry.step for entry in history if entry.step is not None}
@@ -105,6 +107,15 @@ def _tidying(status: Status, settings: Settings) -> Iterator[Look]:
     if after and status.state is State.RESOLVED and status.resolved_at is not None:
         reason = f"resolved {settings.auto_close_after_h:g} h ago and did not come back (auto-close policy)"
         yield _look(status.resolved_at + after, Kind.CLOSED, {"auto": True}, reason, None)
+
+
+def _answers(status: Status, settings: Settings) -> Iterator[Look]:
+    """Somebody on call answered, and then nobody did anything: it must ring again."""
+    after = timedelta(minutes=settings.answer_expires_min)
+    if after and status.answered_at is not None and status.recovered_at is None:
+        minutes = f"{settings.answer_expires_min:g} min"
+        reason = f"nobody acted within {minutes} of the answer at {status.answered_at:%H:%M:%S} UTC"
+        yield _look(status.answered_at + after, Kind.UNATTENDED, {}, reason, None)
 
 
 def _look(at: datetime, kind: Kind, detail: dict[str, Any], reason: str, step: str | None) -> Look:

@@ -32,6 +32,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A recovered ticket that no person has touched is resolved after so long; 0 = never."""
     auto_close_after_h: float = 72.0
     """A resolved ticket is closed after so long; 0 = only by a person."""
+    answer_expires_min: float = 30.0
+    """After a keypress a person must act within so long, else paging starts again; 0 = never."""
     paging_policy: str = "default"
     """Name of the paging policy for technicians."""
     customer_policy: str = "customer"

@@ -81,7 +81,7 @@ async def test_a_keypress_takes_the_ticket_in_charge_at_its_own_time(world: Worl
     await world.round()
     status = fold(await world.history())
     assert (status.taken_at, status.taken_by) == (pressed, "Mario Rossi")
-    assert [page[1] for page in await world.pages()] == [False]
+    assert (await world.pages())[0][1] is False
     assert (await world.kinds()).count("taken") == 1
     assert await world.rows("SELECT outcome FROM acknowledgement_progress") == [("taken in charge",)]
 
@@ -274,3 +274,18 @@ async def test_two_desks_at_once_open_each_problem_once(world: World) -> None:
     assert await world.rows("SELECT count(*) FROM page_request") == [(10,)]
     assert await world.rows("SELECT count(*) FROM desk_progress WHERE failures > 0") == [(0,)]
     assert await world.rows("SELECT count(*) FROM ticket_alert") == [(30,)]
+
+
+async def test_a_keypress_that_nobody_follows_up_rings_again(world: World) -> None:
+    """Somebody answered and then nobody acted: after half an hour it rings again; the taking stands."""
+    await world.fires()
+    await world.round()
+    pressed = world.now
+    await world.acknowledge()
+    await world.wind(minutes=31)
+    assert [page[1] for page in await world.pages()] == [False, True]
+    assert fold(await world.history()).taken_at == pressed
+    await world.acknowledge()
+    await world.wind(minutes=1)
+    assert [page[1] for page in await world.pages()] == [False, False]
+    assert (await world.kinds()).count("taken") == 1

@@ -2,7 +2,8 @@
 
 to the customer   opened (or released), taken in charge, waiting, resolved, reopened
                   by mail to each contact with an address, in its language, and to each webhook
-to our own        a step of the escalation matrix, by mail to the people who hold its role
+to our own        a step of the escalation matrix, by mail to the people who hold its role;
+                  a target at risk or missed, to the support team of the theatre
 """
 
 from __future__ import annotations
@@ -18,8 +19,18 @@ from ticketing.published import Person
 
 Channel = Literal["mail", "webhook"]
 Topic = Literal[
-    "opened", "taken", "waiting_customer", "waiting_third_party", "resolved", "reopened", "escalated"
+    "opened",
+    "taken",
+    "waiting_customer",
+    "waiting_third_party",
+    "resolved",
+    "reopened",
+    "escalated",
+    "at_risk",
+    "missed",
 ]
+TO_STAFF: frozenset[Topic] = frozenset({"escalated", "at_risk", "missed"})
+"""What only our own people hear of."""
 
 
 class Reader(msgspec.Struct, frozen=True):
@@ -104,6 +115,10 @@ def topic_of(entry: Entry) -> Topic | None:
             return "reopened"
         case Kind.ESCALATED:
             return "escalated"
+        case Kind.AT_RISK:
+            return "at_risk"
+        case Kind.BREACHED | Kind.MISSED:
+            return "missed"
         case _:
             return None
 
@@ -118,8 +133,8 @@ def letters(
     """Everything that these recorded entries must tell."""
     for entry in entries:
         topic = topic_of(entry)
-        if topic == "escalated":
-            yield from _to_staff(entry, known, staff, priority, due_at)
+        if topic in TO_STAFF:
+            yield from _to_staff(entry, topic, known, staff, priority, due_at)
         elif topic is not None:
             yield from _to_customer(entry, topic, known, priority, due_at)
 
@@ -137,13 +152,18 @@ def _to_customer(
 
 
 def _to_staff(
-    entry: Entry, known: Surroundings, staff: Sequence[Person], priority: int, due_at: datetime | None
+    entry: Entry,
+    topic: Topic,
+    known: Surroundings,
+    staff: Sequence[Person],
+    priority: int,
+    due_at: datetime | None,
 ) -> Iterator[Letter]:
     reached = set(entry.detail.get("people", ()))
     for person in staff:
         if person.key in reached and person.email is not None:
             language = person.languages[0] if person.languages else "en"
-            message = _message(entry, "escalated", known, priority, due_at, language)
+            message = _message(entry, topic, known, priority, due_at, language)
             yield Letter(entry.seq, "mail", person.email, message)
 
 

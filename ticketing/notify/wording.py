@@ -33,6 +33,8 @@ SUBJECTS = {
     "resolved": "[{number}] Resolved: {title}",
     "reopened": "[{number}] Reopened: {title}",
     "escalated": "[{number}] Escalation: {title}",
+    "at_risk": "[{number}] At risk: {title}",
+    "missed": "[{number}] Overdue: {title}",
 }
 PRIORITIES = {1: "P1 (critical)", 2: "P2 (high)", 3: "P3 (medium)", 4: "P4 (low)"}
 LEADS = {
@@ -43,6 +45,8 @@ LEADS = {
     "resolved": "ticket {number} for {deployment} was resolved on {at}.",
     "reopened": "ticket {number} for {deployment} was reopened on {at}.",
     "escalated": "ticket {number} of {customer} ({deployment}) has been open for {after_h} working hours.",
+    "at_risk": "nobody has taken charge of ticket {number} of {customer} ({deployment}); it is due {due}.",
+    "missed": "nobody took charge of ticket {number} of {customer} ({deployment}); it was due {due}.",
 }
 GREETING = "Good day,"
 PROBLEM = "Problem: {title}"
