@@ -21,7 +21,8 @@ import msgspec
 
 from ticketing.errors import CalendarError
 from ticketing.holiday import holidays_of
-from ticketing.policy import WEEKDAYS, Hours, Priority, Release, parse_hours
+from ticketing.hours import Hours, parse_hours
+from ticketing.policy import WEEKDAYS, Priority, Release
 from ticketing.terms import Terms
 
 SECOND = 1_000_000

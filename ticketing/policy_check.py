@@ -7,6 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 from zoneinfo import available_timezones
 
+from ticketing.holiday import known_country
+from ticketing.hours import parse_hours
 from ticketing.platform import VersionError, parse_version
 
 if TYPE_CHECKING:
@@ -124,8 +126,6 @@ def _theatres(release: Release) -> Iterator[Fault]:
 
 
 def _theatre(theatre: Theatre, languages: Iterable[str]) -> Iterator[Fault]:
-    from ticketing.holiday import known_country
-
     if theatre.zone not in _zones():
         yield ("zone",), f"'{theatre.zone}' is not an IANA zone, such as Europe/Rome"
     if not known_country(theatre.country):
@@ -142,8 +142,6 @@ def _theatre(theatre: Theatre, languages: Iterable[str]) -> Iterator[Fault]:
 
 
 def _hours(theatre: Theatre) -> Iterator[Fault]:
-    from ticketing.policy import parse_hours
-
     for field in ("hours", "special_hours"):
         try:
             parse_hours(getattr(theatre, field))

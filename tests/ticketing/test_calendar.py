@@ -22,7 +22,7 @@ from ticketing.calendar import (
     spec_for,
 )
 from ticketing.errors import CalendarError
-from ticketing.policy import Hours
+from ticketing.hours import Hours
 from ticketing.terms import Terms
 
 from .facts import DUBAI, NEW_YORK, RELEASE, ROME, ZONES, at, terms, wall

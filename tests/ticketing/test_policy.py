@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from ticketing.errors import PolicyError
+from ticketing.hours import Hours, parse_hours
 from ticketing.platform import VersionError, behind, parse_version
 from ticketing.policy import (
-    Hours,
     in_order,
     load_directory,
     load_releases,
-    parse_hours,
     priority_of,
     read_release,
     release_for,
