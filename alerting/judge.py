@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from alerting import absence, events, hiding, samples, wording
+from alerting import absence, events, gap, hiding, samples, wording
 from alerting.binding import Binding, Frame, Plan
 from alerting.evaluator import Evaluator
 from alerting.inputs import (
@@ -87,6 +87,7 @@ class Judge:
         self.tracks: dict[Key, Track] = dict(state.memory.tracks)
         self.events: dict[Key, EventTrack] = dict(state.memory.events)
         self.silent: dict[str, SilentTrack] = dict(state.memory.silent)
+        self.gaps = state.memory.gaps
         self.frontier = to_ms(state.frontier) if state.frontier else 0
         self.alerts: list[AlertChange] = []
         self.late: list[int] = []
@@ -120,7 +121,12 @@ class Judge:
         known = self.layouts.get(plan.name)
         if at < (self._first_frontier(plan) if known is None else known) or len(item.values) != plan.width:
             self.late.append(index)
+            self.gaps = gap.late(self.gaps, plan.name, at, self.now)
             return
+        if known is not None and at - known > samples.GAP_INTERVALS * plan.interval_ms:
+            self.gaps = gap.noted(self.gaps, plan.name, known, at, self.tracks)
+        if at - self.frontier > samples.GAP_INTERVALS * plan.interval_ms:
+            self.tracks = {key: _changed(track, present=at) for key, track in self.tracks.items()}
         self.layouts[plan.name] = at
         self.frontier = max(self.frontier, at)
         found = plan.suspects(item.values)
@@ -236,7 +242,7 @@ class Judge:
             from_ms(self.frontier) if self.frontier else None,
             self.evaluator.version,
             seen,
-            Memory(self.layouts, self.tracks, self.events, self.silent),
+            Memory(self.layouts, self.tracks, self.events, self.silent, self.gaps),
         )
         return Outcome(self.scope, state, tuple(self.alerts), tuple(self.late), self.failing)
 

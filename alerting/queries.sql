@@ -376,3 +376,36 @@ SELECT d.tenant_id, d.deployment_id, d.zone
 -- name: tenant_id_of
 -- A tenant's id by its key.
 SELECT tenant_id FROM tenant WHERE key = %(tenant)s;
+
+-- name: gap_frames
+-- A host's stored frames of a stretch of time, with their layouts, oldest first.
+SELECT l.digest, l.body, f.time, f.values
+  FROM frame f
+  JOIN layout l ON l.tenant_id = f.tenant_id AND l.layout_id = f.layout_id
+ WHERE f.tenant_id = %(tenant_id)s AND f.host_id = %(host_id)s
+   AND f.time > %(start)s AND f.time < %(end)s
+ ORDER BY f.time, f.layout_id;
+
+-- name: record_past_alert
+-- An alert that was over before we heard of it, with all its transitions; not where one is on record already.
+WITH past AS (
+    INSERT INTO alert (tenant_id, deployment_id, host_id, rule_id, instance, problem_key, state, priority,
+                       since, fired_at, resolved_at, value, summary, labels, silenced, last_seq, changed_at)
+    SELECT %(tenant_id)s, %(deployment_id)s, %(host_id)s::bigint, %(rule_id)s, %(instance)s, %(problem_key)s,
+           %(state)s, %(priority)s, %(since)s, %(fired_at)s, %(resolved_at)s, %(value)s::float8, %(summary)s,
+           %(labels)s, %(muted)s, cardinality(%(ats)s::timestamptz[]), now()
+     WHERE NOT EXISTS (
+           SELECT FROM alert a
+            WHERE a.tenant_id = %(tenant_id)s AND a.host_id = %(host_id)s::bigint AND a.rule_id = %(rule_id)s
+              AND a.instance = %(instance)s AND a.fired_at IS NOT NULL
+              AND a.since < %(resolved_at)s AND coalesce(a.resolved_at, 'infinity') > %(since)s)
+ RETURNING alert_id
+)
+INSERT INTO alert_transition (tenant_id, alert_id, seq, at, recorded_at, from_state, to_state, priority,
+                              value, muted, reason)
+SELECT %(tenant_id)s, p.alert_id, s.seq, s.at, now(), s.from_state, s.to_state, s.priority, s.value,
+       %(muted)s, s.reason
+  FROM past p,
+       unnest(%(ats)s::timestamptz[], %(froms)s::text[], %(tos)s::text[], %(priorities)s::int[],
+              %(values)s::float8[], %(reasons)s::text[])
+       WITH ORDINALITY AS s (at, from_state, to_state, priority, value, reason, seq);

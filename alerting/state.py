@@ -1,7 +1,7 @@
 """What a host's evaluation remembers between commits: one small blob per host, in its locked row.
 
 MessagePack: ``[1, {layout digest prefix: newest evaluated ms}, [Track ...], [EventTrack ...],
-[SilentTrack ...]]``.
+[SilentTrack ...], [Gap ...]]``.
 A series that is healthy under plain thresholds has no entry at all. A track's size does not grow with
 time; an event track holds at most ``MAX_BUCKETS`` counters.
 """
@@ -87,6 +87,27 @@ class SilentTrack(msgspec.Struct, frozen=True, array_like=True):
     """The newest of them, ms."""
 
 
+class Gap(msgspec.Struct, frozen=True, array_like=True):
+    """A stretch that newer frames jumped over. What arrives of it later is stored, and replayed from here."""
+
+    layouts: dict[bytes, tuple[int, int]]
+    """Layout digest prefix -> newest frame judged before, first one judged after, ms."""
+    tracks: list[Track]
+    """As they were before."""
+    late: int = 0
+    """Receipt of the newest frame that arrived late, ms; 0 = none did."""
+    due: int = 0
+    """When it is replayed unless more arrives, ms; 0 = nothing to replay."""
+
+    @property
+    def start(self) -> int:
+        return min(start for start, _ in self.layouts.values())
+
+    @property
+    def end(self) -> int:
+        return max(end for _, end in self.layouts.values())
+
+
 class Memory(msgspec.Struct, frozen=True):
     """The decoded blob. Never changed in place: evaluation makes new dictionaries."""
 
@@ -95,6 +116,8 @@ class Memory(msgspec.Struct, frozen=True):
     events: Mapping[Key, EventTrack] = {}
     silent: Mapping[str, SilentTrack] = {}
     """By rule id."""
+    gaps: tuple[Gap, ...] = ()
+    """Oldest first."""
 
 
 class _Stored(msgspec.Struct, frozen=True, array_like=True):
@@ -103,6 +126,7 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
     tracks: list[Track]
     events: list[EventTrack]
     silent: list[SilentTrack]
+    gaps: tuple[Gap, ...] = ()
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -115,6 +139,8 @@ EMPTY = Memory()
 def dump(memory: Memory) -> bytes | None:
     """The blob; None when there is nothing to remember."""
     parts = [list(held.values()) for held in (memory.tracks, memory.events, memory.silent)]
+    if memory.gaps:
+        parts.append(list(memory.gaps))
     if not memory.layouts and not any(parts):
         return None
     return msgspec.msgpack.encode([VERSION, memory.layouts, *parts])
@@ -134,4 +160,4 @@ def load(blob: bytes | None) -> Memory:
         raise StateError(f"The evaluation state cannot be read: {error}") from error
     tracks = {(t.rule_id, t.instance): t for t in stored.tracks}
     events = {(e.rule_id, e.instance): e for e in stored.events}
-    return Memory(stored.layouts, tracks, events, {s.rule_id: s for s in stored.silent})
+    return Memory(stored.layouts, tracks, events, {s.rule_id: s for s in stored.silent}, stored.gaps)

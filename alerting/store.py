@@ -7,7 +7,7 @@ host); then whatever else. ``save_outcomes`` checks that the rows are at the ver
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -87,7 +87,8 @@ async def _save_states(conn: AsyncConnection[Row], states: Sequence[HostState]) 
 
 def next_due(state: HostState) -> datetime | None:
     """When the sweep must look at this host although nothing arrives; None = no need."""
-    times: Iterable[int] = (track.due for track in state.memory.events.values())
+    memory = state.memory
+    times = [track.due for track in memory.events.values()] + [gap.due for gap in memory.gaps if gap.due]
     earliest = min(times, default=None)
     return None if earliest is None else from_ms(earliest)
 

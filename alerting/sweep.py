@@ -18,6 +18,7 @@ from alerting import frontdoor, mutes, silence_sweep
 from alerting.evaluator import Evaluator
 from alerting.inputs import HostKey, HostScope
 from alerting.judge import look
+from alerting.replay import replay
 from alerting.rulebook import current_evaluator
 from alerting.settings import Settings
 from alerting.store import lock_hosts, retire_host, save_outcomes
@@ -80,7 +81,7 @@ class Sweep:
         await silence_sweep.sweep(self._pool, self._settings, evaluator, opened, now)
 
     async def due(self) -> None:
-        """Event alerts that are over by the passing of time."""
+        """Event alerts that are over by the passing of time, and gaps that have closed."""
         now = self._clock()
         async with self._pool.connection() as conn:
             evaluator = await self._rules(conn)
@@ -93,7 +94,10 @@ class Sweep:
         state = (await lock_hosts(conn, [key], now))[key]
         row = await (await conn.execute(Q.scope_of_host, key._asdict())).fetchone()
         if row is not None and state.pack_version <= evaluator.version:
-            await save_outcomes(conn, [look(evaluator, HostScope(*row), state, now)], now)
+            scope = HostScope(*row)
+            looked = look(evaluator, scope, state, now)
+            again = await replay(conn, evaluator, scope, looked.state, now)
+            await save_outcomes(conn, [looked, again], now)
 
     async def mutes(self) -> None:
         """Silences and maintenance windows that began or ended."""

@@ -64,6 +64,7 @@ CREATE TABLE alert (                        -- one open alert per tenant + host 
 CREATE UNIQUE INDEX alert_open ON alert (tenant_id, coalesce(host_id, 0), deployment_id, rule_id, instance)
     WHERE state NOT IN ('resolved', 'stale');
 CREATE INDEX alert_changed ON alert (changed_at);
+CREATE UNIQUE INDEX alert_newest ON alert (alert_id);  -- lists over all tenants, newest first
 
 CREATE TABLE alert_transition (             -- append-only; seq is gap-free per alert because it is written under the host lock
     tenant_id  integer NOT NULL,

@@ -1,0 +1,143 @@
+"""Replay of closed gaps: a gap's stored frames through the same judge, inside the sweep's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from alerting import gap as gaps
+from alerting import wording
+from alerting.evaluator import Evaluator
+from alerting.gap import MUTED, Episode
+from alerting.inputs import AlertChange, Change, FrameInput, HostScope, HostState, Outcome, from_ms, to_ms
+from alerting.judge import evaluate
+from alerting.published import State
+from alerting.state import Gap, Memory, Track
+from storage.sql import Queries
+from wire.layout import Layout
+
+Q = Queries.load("alerting")
+Connection = AsyncConnection[tuple[Any, ...]]
+CHUNK = 2_000
+"""Frames fetched and judged at a time."""
+
+_changed = msgspec.structs.replace
+
+
+async def replay(
+    conn: Connection, evaluator: Evaluator, scope: HostScope, state: HostState, now: datetime
+) -> Outcome:
+    """Replay the host's gaps that are due: past alerts are written here, the rest is in the outcome to save.
+
+    The host is locked by the caller."""
+    memory = state.memory
+    moved: list[AlertChange] = []
+    for gap in memory.gaps:
+        if 0 < gap.due <= to_ms(now):
+            found = await _judged(conn, evaluator, scope, gap)
+            memory = await _settled(conn, evaluator, scope, gap, found, memory, moved)
+    memory = _changed(memory, gaps=gaps.replayed(memory.gaps, to_ms(now)))
+    return Outcome(scope, _changed(state, memory=memory, pack_version=evaluator.version), tuple(moved))
+
+
+async def _judged(conn: Connection, evaluator: Evaluator, scope: HostScope, gap: Gap) -> list[Episode]:
+    """What the gap's frames would have said, had they come in time."""
+    tracks = {(track.rule_id, track.instance): track for track in gap.tracks}
+    state = HostState(scope.tenant_id, scope.host_id, memory=Memory(tracks=tracks))
+    alerts: list[AlertChange] = []
+    async for frames in _frames(conn, scope, gap):
+        outcome = evaluate(evaluator, scope, state, frames, frames[-1].at)
+        state = outcome.state
+        alerts += outcome.alerts
+    return gaps.episodes(alerts)
+
+
+async def _frames(conn: Connection, scope: HostScope, gap: Gap) -> Any:
+    """The gap's stored frames in time order, in chunks."""
+    given = {
+        "tenant_id": scope.tenant_id,
+        "host_id": scope.host_id,
+        "start": from_ms(gap.start),
+        "end": from_ms(gap.end),
+    }
+    layouts: dict[bytes, Layout] = {}
+    async with conn.cursor(name="gap") as cursor:
+        await cursor.execute(Q.gap_frames, given)
+        while rows := await cursor.fetchmany(CHUNK):
+            if frames := list(_inputs(rows, gap, layouts)):
+                yield frames
+
+
+def _inputs(rows: list[tuple[Any, ...]], gap: Gap, layouts: dict[bytes, Layout]) -> Iterator[FrameInput]:
+    for digest, body, at, values in rows:
+        start, end = gap.layouts.get(bytes(digest[:8]), (0, 0))
+        if start < to_ms(at) < end:
+            if digest not in layouts:
+                layouts[digest] = msgspec.msgpack.decode(body, type=Layout)
+            yield FrameInput(digest, layouts[digest], at, values)
+
+
+async def _settled(
+    conn: Connection,
+    evaluator: Evaluator,
+    scope: HostScope,
+    gap: Gap,
+    found: list[Episode],
+    memory: Memory,
+    moved: list[AlertChange],
+) -> Memory:
+    """Alerts of the past are written; an open alert that began within the gap begins earlier."""
+    tracks = dict(memory.tracks)
+    for episode in found:
+        track = tracks.get(episode.key)
+        if track is not None and gaps.continued(episode, track, gap.end):
+            tracks[episode.key], change = _earlier(evaluator, scope, episode, track)
+            moved.append(change)
+        else:
+            await conn.execute(Q.record_past_alert, _past(scope, gaps.closed(episode, gap.end)))
+    return _changed(memory, tracks=tracks)
+
+
+def _earlier(
+    evaluator: Evaluator, scope: HostScope, episode: Episode, track: Track
+) -> tuple[Track, AlertChange]:
+    since = episode.alert.since_ms
+    told = _changed(track.told, since=since)
+    state = State(told.state)
+    reason = f"Frames that arrived late show that it began at {from_ms(since):%Y-%m-%d %H:%M:%SZ}."
+    change = Change(track.last, state, state, told.priority, None, reason)
+    rule = evaluator.rule(scope, track.rule_id)
+    described = wording.alert_change(scope, rule[0] if rule else None, episode.key, told, change)
+    return _changed(track, told=told), described
+
+
+def _past(scope: HostScope, episode: Episode) -> dict[str, Any]:
+    alert, changes = episode.alert, episode.changes
+    return {
+        "tenant_id": scope.tenant_id,
+        "deployment_id": alert.deployment_id,
+        "host_id": alert.host_id,
+        "rule_id": alert.rule_id,
+        "instance": alert.instance,
+        "problem_key": alert.problem_key,
+        "state": changes[-1].to_state.value,
+        "priority": min(change.priority for change in changes),
+        "since": from_ms(alert.since_ms),
+        "fired_at": from_ms(next(c.at_ms for c in changes if c.to_state is State.FIRING)),
+        "resolved_at": from_ms(changes[-1].at_ms),
+        "value": next((c.value for c in reversed(changes) if c.value is not None), None),
+        "summary": alert.summary or alert.rule_id,
+        "labels": Jsonb(alert.labels or {}),
+        "muted": MUTED,
+        "ats": [from_ms(c.at_ms) for c in changes],
+        "froms": [c.from_state.value if c.from_state else None for c in changes],
+        "tos": [c.to_state.value for c in changes],
+        "priorities": [c.priority for c in changes],
+        "values": [c.value for c in changes],
+        "reasons": [c.reason for c in changes],
+    }
