@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ import msgspec
 from psycopg import AsyncConnection
 
 from storage.sql import Queries
-from ticketing import casebook, terms
+from ticketing import casebook, family, terms
 from ticketing.casebook import Case
 from ticketing.errors import Conflicting, NoSuchTicket, NotAllowed
 from ticketing.lifecycle import Entry, Kind
@@ -59,10 +59,21 @@ async def act(
             )
         if not actor.staff and not isinstance(wanted, Note | Resolve | Reopen):
             raise NotAllowed(f"Only support staff may '{wanted.act}' a ticket.")
-        for entry in _entries(case, wanted, actor, now):
-            case.add(entry)
+        done = [case.add(entry) for entry in _entries(case, wanted, actor, now)]
         await casebook.save(conn, case, now, settings)
+        await _to_children(conn, case, done, now, settings)
     return case
+
+
+async def _to_children(
+    conn: Connection, case: Case, done: Sequence[Entry], now: datetime, settings: Settings
+) -> None:
+    """What an act means for the tickets that this one stands for."""
+    for entry in done:
+        if entry.kind is Kind.TAKEN:
+            await family.take_along(conn, case, entry, now, settings)
+        elif entry.kind in (Kind.RESOLVED, Kind.CLOSED):
+            await family.let_go(conn, case, now, settings)
 
 
 async def find(conn: Connection, number: str, tenant_id: int | None) -> Case:

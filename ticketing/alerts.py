@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 
 from alerting.published import Alert, State, Transition, alert_of, transitions_after
 from storage.sql import Queries
-from ticketing import casebook
+from ticketing import casebook, family
 from ticketing.casebook import Case, NewTicket
 from ticketing.circumstances import circumstances
 from ticketing.lifecycle import DESK, Entry, Kind
@@ -143,7 +143,11 @@ async def _open(conn: Connection, settings: Settings, now: datetime, fired: Fire
         return False
     case = await casebook.create(conn, _new_ticket(fired, opening, now), settings)
     await conn.execute(Q.link_alert, fired.key | {"ticket_id": case.ticket_id})
+    if alert.host_id is not None and not opening.held:
+        await family.join_parent(conn, case, now, alert.deployment_id)
     await casebook.save(conn, case, now, settings)
+    if alert.host_id is None and not opening.held:
+        await family.adopt(conn, case, now, settings, alert.deployment_id)
     return True
 
 
@@ -197,6 +201,7 @@ async def _again(conn: Connection, settings: Settings, now: datetime, fired: Fir
     if fired.priority < status.priority:
         detail = {"from": status.priority, "to": fired.priority}
         case.add(Entry(now, Kind.PRIORITY, DESK, detail, f"the alert worsened: {fired.reason}"))
+        await family.leave_parent(conn, case, now, fired.alert.deployment_id)
     await casebook.save(conn, case, now, settings)
 
 
@@ -213,3 +218,5 @@ async def _ended(conn: Connection, settings: Settings, now: datetime, alert: Ale
         reason = f"{step.reason}; other alerts of this problem still fire" if others_fire else step.reason
         case.add(Entry(now, kind, DESK, detail, reason))
         await casebook.save(conn, case, now, settings)
+        if kind is Kind.RECOVERED:
+            await family.let_go(conn, case, now, settings)

@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from storage.sql import Queries
-from ticketing import casebook
+from ticketing import casebook, family
 from ticketing.casebook import Case
 from ticketing.errors import NotAllowed
 from ticketing.lifecycle import ON_CALL, Entry, Kind, State
@@ -34,7 +34,10 @@ async def handle(
     outcome = "there is no such ticket"
     if row is not None and case is not None:
         outcome = _answer(case, row)
+        taken = next((e for e in case.fresh if e.kind is Kind.TAKEN), None)
         await casebook.save(conn, case, now, settings)
+        if taken is not None:
+            await family.take_along(conn, case, taken, now, settings)
     await conn.execute(Q.outcome_of_acknowledgement, key | {"outcome": outcome})
     return True
 

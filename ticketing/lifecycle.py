@@ -69,6 +69,7 @@ class Kind(StrEnum):
     BREACHED = "breached"
     MISSED = "missed"
     LINKED = "linked"
+    UNLINKED = "unlinked"
     LANGUAGE = "language"
 
 
@@ -111,6 +112,8 @@ class Status(msgspec.Struct, frozen=True):
     """A person answers for it as it is now: false again when it comes back, worsens or nobody acts."""
     answered_at: datetime | None = None
     """When somebody on call answered, as long as no person has acted since; None: somebody has, or nobody."""
+    parent: str | None = None
+    """Number of the ticket that stands for it (a whole site's outage)."""
     plan: str | None = None
     """The plan since an upgrade recorded with the ticket; None: as at opening."""
     back_to: State = State.NEW
@@ -269,6 +272,14 @@ def _unattended(_status: Status, _entry: Entry) -> Changes:
     return {"attended": False, "answered_at": None}
 
 
+def _linked(_status: Status, entry: Entry) -> Changes:
+    return {"parent": str(entry.detail["parent"])}
+
+
+def _unlinked(_status: Status, _entry: Entry) -> Changes:
+    return {"parent": None}
+
+
 def _recovered(status: Status, entry: Entry) -> Changes:
     return {"recovered_at": status.recovered_at or entry.at}
 
@@ -293,6 +304,8 @@ _EFFECTS = {
     Kind.REOPENED: _reopened,
     Kind.CLOSED: _closed,
     Kind.UNATTENDED: _unattended,
+    Kind.LINKED: _linked,
+    Kind.UNLINKED: _unlinked,
     Kind.RECOVERED: _recovered,
     Kind.REFIRED: _refired,
 }

@@ -47,4 +47,6 @@ def _settled(status: Status) -> str | None:
         return f"{status.taken_by or 'a person'} answers for it"
     if status.recovered_at is not None:
         return f"the problem recovered at {status.recovered_at:%Y-%m-%d %H:%M:%S} UTC before anybody answered"
+    if status.parent is not None:
+        return f"{status.parent} stands for it and rings"
     return None

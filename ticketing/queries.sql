@@ -204,6 +204,8 @@ VALUES (%(tenant_id)s, %(ticket_id)s, %(seq)s, %(at)s, %(kind)s, %(actor)s, %(de
 UPDATE ticket
    SET state = %(state)s, priority = %(priority)s, taken_at = %(taken_at)s, taken_by = %(taken_by)s,
        resolved_at = %(resolved_at)s, closed_at = %(closed_at)s, recovered_at = %(recovered_at)s,
+       parent_id = (SELECT p.ticket_id FROM ticket p
+                     WHERE p.tenant_id = %(tenant_id)s AND p.number = %(parent)s),
        due_at = %(due_at)s, next_look_at = %(next_look_at)s, failures = 0, last_error = NULL, parked_at = NULL
  WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s;
 
@@ -476,4 +478,26 @@ SELECT c.contract_id, c.document, c.recorded_at, c.recorded_by, c.superseded_at
 SELECT change_no, at, actor, origin, act, path, old, new FROM registry_change
  WHERE %(before)s::bigint IS NULL OR change_no < %(before)s::bigint
  ORDER BY change_no DESC LIMIT %(limit)s;
+
+-- name: open_parent
+-- The site's own open ticket that stands for its hosts, if it is no less urgent.
+SELECT number FROM ticket
+ WHERE tenant_id = %(tenant_id)s AND deployment_id = %(deployment_id)s AND host_id IS NULL
+   AND channel = 'proactive' AND state NOT IN ('held', 'resolved', 'closed') AND recovered_at IS NULL
+   AND priority <= %(priority)s
+ ORDER BY ticket_id LIMIT 1;
+
+-- name: orphans
+-- Open tickets of a site's hosts that are no more urgent than the site's own and have no parent.
+SELECT ticket_id FROM ticket
+ WHERE tenant_id = %(tenant_id)s AND deployment_id = %(deployment_id)s AND host_id IS NOT NULL
+   AND channel = 'proactive' AND state NOT IN ('held', 'resolved', 'closed') AND recovered_at IS NULL
+   AND parent_id IS NULL AND priority >= %(priority)s
+ ORDER BY ticket_id;
+
+-- name: children
+-- The tickets that a ticket stands for.
+SELECT ticket_id FROM ticket
+ WHERE tenant_id = %(tenant_id)s AND parent_id = %(ticket_id)s AND state <> 'closed'
+ ORDER BY ticket_id;
 

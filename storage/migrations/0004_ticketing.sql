@@ -53,6 +53,8 @@ CREATE TABLE ticket (
     FOREIGN KEY (tenant_id, deployment_id) REFERENCES deployment
 );
 CREATE UNIQUE INDEX ticket_open_problem ON ticket (tenant_id, problem_key) WHERE state <> 'closed';
+CREATE INDEX ticket_children ON ticket (tenant_id, parent_id) WHERE parent_id IS NOT NULL;
+CREATE INDEX ticket_site ON ticket (tenant_id, deployment_id) WHERE state <> 'closed';
 CREATE INDEX ticket_due ON ticket (next_look_at) WHERE next_look_at IS NOT NULL;
 
 CREATE TABLE ticket_event (                 -- history is the truth; append-only

@@ -101,20 +101,25 @@ class World:
         return tenant_id, deployment_id
 
     async def fires(
-        self, tenant: str = "platinum-co", rule: str = "cpu", priority: int = 1, problem: str | None = None
+        self,
+        tenant: str = "platinum-co",
+        rule: str = "cpu",
+        priority: int = 1,
+        problem: str | None = None,
+        host: int | None = None,
     ) -> Alert:
         """A new alert that was pending and fires now."""
         tenant_id, deployment_id = await self.ids(tenant)
         key = problem or f"{tenant}/main/host/{rule}/"
         query = (
-            "INSERT INTO alert (tenant_id, deployment_id, rule_id, instance, problem_key, state, priority,"
-            " since, fired_at, summary, changed_at)"
-            " VALUES (%s, %s, %s, %s, %s, 'pending', %s, %s, NULL, %s, now()) RETURNING alert_id"
+            "INSERT INTO alert (tenant_id, deployment_id, host_id, rule_id, instance, problem_key, state,"
+            " priority, since, fired_at, summary, changed_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, 'pending', %s, %s, NULL, %s, now()) RETURNING alert_id"
         )
         since = self.now - timedelta(minutes=10)
         # stories may repeat a rule: the instance keeps alerting's own unique index content
         instance = f"{self.now:%H%M%S}" if problem else ""
-        values = (tenant_id, deployment_id, rule, instance, key, priority, since, f"{rule} is too high")
+        values = (tenant_id, deployment_id, host, rule, instance, key, priority, since, f"{rule} is too high")
         [(alert_id,)] = await self.rows(query, *values)
         alert = Alert(self, tenant_id, alert_id, priority)
         await alert.goes("pending", since)

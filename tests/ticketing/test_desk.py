@@ -289,3 +289,54 @@ async def test_a_keypress_that_nobody_follows_up_rings_again(world: World) -> No
     await world.wind(minutes=1)
     assert [page[1] for page in await world.pages()] == [False, False]
     assert (await world.kinds()).count("taken") == 1
+
+
+async def test_a_whole_sites_outage_is_one_parent_that_rings(world: World) -> None:
+    """Hosts' tickets become children of the site's: one page; taken together; what still fires rings on."""
+    disk = await world.fires(rule="disk", host=1)
+    await world.fires(rule="silent", priority=2, host=2)
+    await world.round()
+    site = await world.fires(rule="site-silent")
+    await world.round()
+    await world.fires(rule="silent", priority=2, host=3, problem="platinum-co/main/host3/silent/")
+    await world.round()
+    links = await world.rows("SELECT ticket_id, parent_id FROM ticket ORDER BY ticket_id")
+    assert [parent for _, parent in links] == [links[2][0], links[2][0], None, links[2][0]]
+    assert [page[1] for page in await world.pages()] == [False, True]
+    await site.goes("resolved")
+    await world.round()
+    assert [page[1] for page in await world.pages()] == [False, False, True]
+    await disk.goes("resolved")
+    await world.round()
+    assert [page[1] for page in await world.pages()] == [False, False, False]
+
+
+async def test_the_parents_keypress_takes_the_children_too(world: World) -> None:
+    """Who answers for the site answers for its hosts, at the same instant."""
+    await world.fires(rule="silent", priority=2, host=2)
+    await world.fires(rule="site-silent")
+    await world.round()
+    await world.acknowledge()
+    await world.round()
+    assert await world.rows("SELECT count(DISTINCT taken_at), count(taken_at) FROM ticket") == [(1, 2)]
+
+
+async def test_a_worse_child_keeps_ringing(world: World) -> None:
+    """A P1 on a host is no child of a P3 of the site: it rings."""
+    await world.fires(rule="site-licence", priority=3)
+    await world.fires(rule="disk", host=1)
+    await world.round()
+    assert [page[1] for page in await world.pages()] == [True]
+    assert await world.rows("SELECT count(parent_id) FROM ticket") == [(0,)]
+
+
+async def test_a_child_that_worsens_beyond_its_parent_rings(world: World) -> None:
+    """A host's P3 under a P2 of its site rings nobody; when it becomes P1 it stands on its own and rings."""
+    await world.fires(rule="site-slow", priority=2)
+    disk = await world.fires(rule="disk", priority=3, host=1)
+    await world.round()
+    assert await world.rows("SELECT count(parent_id) FROM ticket") == [(1,)]
+    await disk.goes("firing", priority=1)
+    await world.round()
+    assert await world.rows("SELECT count(parent_id) FROM ticket") == [(0,)]
+    assert [page[1] for page in await world.pages()] == [True]

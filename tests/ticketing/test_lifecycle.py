@@ -17,6 +17,7 @@ DETAILS: dict[Kind, dict[str, Any]] = {
     Kind.PAUSED: {"waiting_for": "customer"},
     Kind.PRIORITY: {"to": 2},
     Kind.PLAN: {"plan": "platinum"},
+    Kind.LINKED: {"parent": "UCX-2026-000001"},
 }
 ACTS = st.lists(st.tuples(st.sampled_from(list(Kind)[1:]), st.booleans()), max_size=25)
 
