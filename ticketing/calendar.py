@@ -10,6 +10,7 @@ before each): a deadline is two bisections, whatever lies between. All arithmeti
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -22,7 +23,7 @@ import msgspec
 from ticketing.errors import CalendarError
 from ticketing.holiday import holidays_of
 from ticketing.hours import Hours, parse_hours
-from ticketing.policy import WEEKDAYS, Priority, Release
+from ticketing.policy import WEEKDAYS, Priority, Release, Theatre
 from ticketing.terms import Terms
 
 SECOND = 1_000_000
@@ -36,6 +37,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
 Windows = tuple[Hours, ...]
 Cover = Literal["base", "extended", "always"]
+Closing = Literal["closed", "holiday"]
 DayKind = Literal["working", "special", "holiday", "closing", "closed", "always"]
 
 
@@ -64,7 +66,7 @@ class Spec(msgspec.Struct, frozen=True):
     region: str | None = None
     closing_days: tuple[date, ...] = ()
     """Days that are closed (or, by policy, have the holiday's hours)."""
-    closing: Literal["closed", "holiday"] = "closed"
+    closing: Closing = "closed"
     specials: tuple[int, ...] = ()
     """Weekdays (0 Monday) with special hours; tells them apart in texts."""
 
@@ -85,10 +87,8 @@ class _Table:
     __slots__ = ("before", "ends", "starts", "through", "total")
 
     def __init__(self, intervals: Iterator[tuple[int, int]]) -> None:
-        self.starts: list[int] = []
-        self.ends: list[int] = []
-        self.before: list[int] = []
-        self.through: list[int] = []
+        self.starts, self.ends = array("q"), array("q")
+        self.before, self.through = array("q"), array("q")
         self.total = 0
         for start, end in intervals:
             self._append(start, end)
@@ -325,22 +325,42 @@ def calendar_for(release: Release, terms: Terms, priority: Priority) -> WorkingC
     """The calendar in which the SLA clock of this priority runs under these terms."""
     reaches = release.on_call.asia_pacific or not terms.asia_pacific
     always = release.around_the_clock(terms.plan, priority) and reaches
-    return calendar(spec_for(release, terms, "always" if always else release.plans[terms.plan].hours))
+    return _calendar(release, terms, "always" if always else release.plans[terms.plan].hours)
 
 
 def escalation_calendar(release: Release, terms: Terms) -> WorkingCalendar:
     """The calendar of the escalation matrix: the plan's hours, never 24x7."""
-    return calendar(spec_for(release, terms, release.plans[terms.plan].hours))
+    return _calendar(release, terms, release.plans[terms.plan].hours)
 
 
 def base_calendar(release: Release, terms: Terms) -> WorkingCalendar:
     """Base hours: working days without public holidays; day targets count in it."""
-    return calendar(spec_for(release, terms, "base"))
+    return _calendar(release, terms, "base")
+
+
+def _calendar(release: Release, terms: Terms, cover: Cover) -> WorkingCalendar:
+    site = (terms.zone, terms.country, terms.region, terms.closing_days)
+    return _found(release.theatres[terms.theatre], release.holidays.closing_days, site, cover)
+
+
+Site = tuple[str, str, str | None, tuple[date, ...]]
+"""Zone, country, region, closing days."""
+
+
+@lru_cache(maxsize=4096)
+def _found(theatre: Theatre, closing: Closing, site: Site, cover: Cover) -> WorkingCalendar:
+    """Every look at a clock asks for its calendar several times: spares building and hashing its spec."""
+    return calendar(_spec(theatre, closing, site, cover))
 
 
 def spec_for(release: Release, terms: Terms, cover: Cover) -> Spec:
     """What the theatre's hours come to for one kind of cover."""
-    theatre = release.theatres[terms.theatre]
+    site = (terms.zone, terms.country, terms.region, terms.closing_days)
+    return _spec(release.theatres[terms.theatre], release.holidays.closing_days, site, cover)
+
+
+def _spec(theatre: Theatre, closing: Closing, site: Site, cover: Cover) -> Spec:
+    zone, country, region, closing_days = site
     extended = cover == "extended"
     hours, special = parse_hours(theatre.hours), parse_hours(theatre.special_hours)
 
@@ -350,13 +370,13 @@ def spec_for(release: Release, terms: Terms, cover: Cover) -> Spec:
         return special if extended and name in theatre.special_days else ()
 
     return Spec(
-        zone=terms.zone,
+        zone=zone,
         cover=cover,
         weekdays=tuple(windows(name) for name in WEEKDAYS),
         holiday=special if extended else (),
-        country=terms.country,
-        region=terms.region,
-        closing_days=terms.closing_days,
-        closing=release.holidays.closing_days,
+        country=country,
+        region=region,
+        closing_days=closing_days,
+        closing=closing,
         specials=tuple(WEEKDAYS.index(name) for name in theatre.special_days) if extended else (),
     )
