@@ -150,7 +150,8 @@ class Agent:
         log.info("ucx-agent %s measures host '%s'", VERSION, self._identity.host)
 
     def _keep_house(self) -> None:
-        self._spool.expire()
+        if self._time.offset_s() is not None:
+            self._spool.expire(self._time.stamp_ms())
         self._write_status(stopped=False)
 
     def _write_status(self, *, stopped: bool) -> None:

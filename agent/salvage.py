@@ -46,12 +46,12 @@ def read_batches(path: Path) -> Iterator[Stored]:
                 yield batch
 
 
-def read_layouts(path: Path) -> Iterator[tuple[bytes, bytes, int]]:
-    """Every layout whose name fits its bytes: (digest, body, last used ms)."""
+def read_layouts(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Every layout whose name fits its bytes: (digest, body), the one used last at the end."""
     with closing(_open(path)) as db, suppress(sqlite3.Error, TypeError):
-        for digest, body, used_ms in db.execute("SELECT digest, body, used_ms FROM layout"):
-            if isinstance(body, bytes) and wire_layout.digest(body) == digest and isinstance(used_ms, int):
-                yield digest, body, used_ms
+        for digest, body in db.execute("SELECT digest, body FROM layout ORDER BY used"):
+            if isinstance(body, bytes) and wire_layout.digest(body) == digest:
+                yield digest, body
 
 
 def read_counters(path: Path) -> Iterator[tuple[str, int]]:

@@ -117,8 +117,8 @@ class Spool:
         for counter, value in read_counters(aside):
             self.counters[counter] = max(self.counters[counter], value)
         store.set(**{name: str(value) for name, value in self.counters.items()})
-        for digest, body, used_ms in read_layouts(aside):
-            store.put_layout(digest, body, used_ms)
+        for digest, body in read_layouts(aside):
+            store.put_layout(digest, body)
         for batch in read_batches(aside):
             store.adopt(batch)
             saved += 1
@@ -166,11 +166,11 @@ class Spool:
 
     def put_frames(self, frames: list[Frame], correction_ms: int) -> None:
         """Number and keep frames; on return they are on disk, in memory, or counted as dropped."""
-        self._put(lambda store, now: store.put_frames(frames, now, correction_ms))
+        self._put(lambda store, now: store.put_frames(frames, now + correction_ms, correction_ms))
 
     def put_events(self, events: list[Event], correction_ms: int) -> None:
         """Number and keep events; on return they are on disk, in memory, or counted as dropped."""
-        self._put(lambda store, now: store.put_events(events, now, correction_ms))
+        self._put(lambda store, now: store.put_events(events, now + correction_ms, correction_ms))
 
     def _put(self, write: Callable[[Store, int], Stored]) -> None:
         with self._mutex:
@@ -187,9 +187,8 @@ class Spool:
     def put_layout(self, digest: bytes, body: bytes) -> None:
         """Keep a layout for the collector to ask for; called again now and then while it is in use."""
         with self._mutex:
-            now = self._now_ms()
-            if not self._try_disk(lambda disk: disk.put_layout(digest, body, now)) and not self._closed:
-                self._in_memory().put_layout(digest, body, now)
+            if not self._try_disk(lambda disk: disk.put_layout(digest, body)) and not self._closed:
+                self._in_memory().put_layout(digest, body)
 
     def _in_memory(self) -> Store:
         if self._memory is None:
@@ -207,10 +206,11 @@ class Spool:
             if first is None or not self._give_up(store, [(first[0], kind, first[1])], "it is full"):
                 return
 
-    def expire(self) -> None:
-        """Give up what is older than the collector would take."""
+    def expire(self, now_ms: int) -> None:
+        """Give up what is older than the collector would take. ``now_ms`` is a time that can be believed: a
+        host whose clock jumps ahead for a moment must not lose its backlog."""
         with self._mutex:
-            before = self._now_ms() - self._max_age_ms
+            before = now_ms - self._max_age_ms
             for store in (self._disk, self._memory):
                 if store is not None:
                     with suppress(sqlite3.Error):
@@ -220,7 +220,6 @@ class Spool:
         while old := store.born_before(before_ms):
             if not self._give_up(store, old, "it is too old"):
                 return
-        store.forget_layouts(before_ms - 86_400_000)
 
     def _give_up(self, store: Store, batches: Collection[tuple[int, Kind, int]], why: str) -> bool:
         """Drop batches and count them in one transaction; False when the disk does not let us."""

@@ -31,7 +31,7 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS layout (
         digest BLOB PRIMARY KEY,
         body BLOB NOT NULL,
-        used_ms INTEGER NOT NULL
+        used INTEGER NOT NULL
     ) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS batch (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -58,6 +58,7 @@ class Stored(NamedTuple):
     seq: int
     digest: str
     created_ms: int
+    """Corrected time of its birth."""
     correction_ms: int
     """What was added to the host's clock in its stamps."""
     items: int
@@ -98,6 +99,7 @@ _PRAGMAS = (
     "journal_size_limit=1048576",
     "wal_autocheckpoint=250",
 )
+_LAYOUTS_KEPT = 1000
 _INSERT = (
     "INSERT INTO batch (kind, epoch, seq, digest, created_ms, correction_ms, items, body)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -270,11 +272,17 @@ class Store:
         ).fetchone()
         return None if row is None else Stored(*row)
 
-    def born_before(self, created_ms: int, limit: int = 500) -> list[tuple[int, Kind, int]]:
-        """(id, kind, items) of batches older than a time."""
-        return self._db.execute(
-            "SELECT id, kind, items FROM batch WHERE created_ms < ? ORDER BY id LIMIT ?", (created_ms, limit)
-        ).fetchall()
+    def born_before(self, created_ms: int, limit: int = 200) -> list[tuple[int, Kind, int]]:
+        """(id, kind, items) of batches older than a time, as far as they stand at the head of the queue: a
+        look at the first one is all that it costs while nothing is old."""
+        rows = self._db.execute("SELECT id, kind, items, created_ms FROM batch ORDER BY id LIMIT ?", (limit,))
+        old = []
+        for key, kind, items, created in rows:
+            if isinstance(created, int) and created >= created_ms:
+                break
+            old.append((key, kind, items))
+        rows.close()
+        return old
 
     def first(self, kind: Kind) -> tuple[int, int] | None:
         """(id, items) of the oldest batch of a kind."""
@@ -290,13 +298,19 @@ class Store:
 
     # ---- layouts
 
-    def put_layout(self, digest: bytes, body: bytes, now_ms: int) -> bool:
-        """Keep a layout for as long as batches may need it; True when it is on disk."""
+    def put_layout(self, digest: bytes, body: bytes) -> bool:
+        """Keep a layout for as long as batches may need it; True when it is on disk.
+
+        The last ``_LAYOUTS_KEPT`` in use are kept, by order of use and not by time: clocks jump."""
         with self._transaction():
             self._db.execute(
-                "INSERT INTO layout (digest, body, used_ms) VALUES (?, ?, ?)"
-                " ON CONFLICT (digest) DO UPDATE SET used_ms = excluded.used_ms",
-                (digest, body, now_ms),
+                "INSERT INTO layout (digest, body, used)"
+                " VALUES (?, ?, (SELECT coalesce(max(used), 0) + 1 FROM layout))"
+                " ON CONFLICT (digest) DO UPDATE SET used = excluded.used",
+                (digest, body),
+            )
+            self._db.execute(
+                "DELETE FROM layout WHERE used <= (SELECT max(used) FROM layout) - ?", (_LAYOUTS_KEPT,)
             )
         return True
 
@@ -304,15 +318,6 @@ class Store:
         """A layout's body."""
         row = self._db.execute("SELECT body FROM layout WHERE digest = ?", (digest,)).fetchone()
         return row[0] if row is not None and isinstance(row[0], bytes) else None
-
-    def layouts(self) -> list[tuple[bytes, bytes, int]]:
-        """All (digest, body, last used ms)."""
-        return self._db.execute("SELECT digest, body, used_ms FROM layout").fetchall()
-
-    def forget_layouts(self, unused_since_ms: int) -> None:
-        """Drop layouts that no batch in the spool can refer to any more."""
-        with self._transaction():
-            self._db.execute("DELETE FROM layout WHERE used_ms < ?", (unused_since_ms,))
 
 
 class Connection(sqlite3.Connection):

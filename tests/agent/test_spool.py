@@ -128,7 +128,7 @@ def test_what_is_too_old_is_dropped_and_counted(tmp_path: Path) -> None:
     spool.put_frames([clock.frame(), clock.frame()], 0)
     clock.ms += 3_700_000
     spool.put_frames([clock.frame()], 0)
-    spool.expire()
+    spool.expire(clock.ms)
     assert spool.counters["frames_dropped"] == 2
     assert spool.total().batches == 1
     spool.close()
@@ -461,7 +461,7 @@ class SpoolModel(RuleBasedStateMachine):
     @rule()
     def time_passes(self) -> None:
         self.clock.ms += 1_900_000
-        self.spool.expire()
+        self.spool.expire(self.clock.ms)
 
     @invariant()
     def everything_is_there_or_counted(self) -> None:
