@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from storage.pool import Pool
 from storage.sql import Queries
-from ticketing import actions, reading, reports
+from ticketing import actions, booking, reading, reports
 from ticketing.actions import Actor
 from ticketing.errors import (
     Conflicting,
@@ -29,7 +29,7 @@ from ticketing.lifecycle import State
 from ticketing.published import TicketFilter
 from ticketing.registry_api import add_registry_routes
 from ticketing.settings import Settings
-from ticketing.shapes import MAX_ID, AnyAct, KeyParameter, NewTicketBody, Number, RetryBody
+from ticketing.shapes import MAX_ID, AnyAct, BookingBody, Id, KeyParameter, NewTicketBody, Number, RetryBody
 from wire.access import Principal, Role
 from wire.clock import Clock
 from wire.problem import Conflict, NotFound, Problem, Unprocessable
@@ -48,6 +48,7 @@ def router(pool: Pool, settings: Settings, clock: Clock) -> APIRouter:
     """All routes of the room."""
     routes = APIRouter(prefix="/v1")
     _add_ticket_routes(routes, pool, settings, clock)
+    _add_booking_routes(routes, pool, clock)
     _add_desk_routes(routes, pool, clock)
     add_registry_routes(routes, pool, clock)
     return routes
@@ -148,6 +149,33 @@ def _add_ticket_routes(routes: APIRouter, pool: Pool, settings: Settings, clock:
 
 async def _in_full(conn: Any, who: Principal, number: str, now: datetime) -> Document:
     return await reading.ticket_in_full(conn, number, who.scope(None), who.deployment_id, now)
+
+
+def _add_booking_routes(routes: APIRouter, pool: Pool, clock: Clock) -> None:
+    @routes.get("/bookings", tags=["bookings"])
+    async def list_bookings(request: Request) -> list[Document]:
+        """On-call assistance that was agreed and is not over, the next first."""
+        who = caller(request, Role.READER)
+        async with pool.connection() as conn:
+            return await reading.bookings(conn, who.scope(None), who.deployment_id, clock())
+
+    @routes.post("/bookings", status_code=201, tags=["bookings"])
+    async def book(request: Request, body: BookingBody) -> Document:
+        """Agree on on-call assistance: while it lasts, the customer's reports ring whatever their priority."""
+        who = caller(request, Role.SUPPORT)
+        async with pool.connection() as conn:
+            with refusals():
+                return {"booking_id": await booking.book(conn, clock(), actor_of(request, who), body)}
+
+    @routes.post("/bookings/{booking_id}/cancel", status_code=204, tags=["bookings"])
+    async def cancel(request: Request, booking_id: Id) -> None:
+        """Call an agreement off."""
+        who = caller(request, Role.SUPPORT)
+        values = {"booking_id": booking_id, "tenant_id": who.scope(None), "now": clock(), "by": who.name}
+        async with pool.connection() as conn:
+            row = await (await conn.execute(Q.cancel_booking, values)).fetchone()
+        if row is None:
+            raise NotFound(f"There is no booking {booking_id} to cancel.")
 
 
 def _add_desk_routes(routes: APIRouter, pool: Pool, clock: Clock) -> None:

@@ -35,6 +35,8 @@ class Circumstances(msgspec.Struct, frozen=True):
     """Platform version as an agent reports it; None: none does."""
     reported_at: datetime | None
     """When that agent was last heard."""
+    booking: str | None = None
+    """On-call assistance agreed for this very time: by whom, until when, why; None: none."""
 
 
 async def circumstances(
@@ -73,3 +75,13 @@ async def _products(conn: AsyncConnection[Row], keys: tuple[str, ...]) -> dict[s
     rows = await (await conn.execute(Q.products_named, {"keys": list(keys)})).fetchall()
     names = ("name", "end_of_life", "end_of_support", "newest_version")
     return {key: Product(**dict(zip(names, row, strict=True))) for key, *row in rows}
+
+
+async def with_booking(conn: AsyncConnection[Row], known: Circumstances, now: datetime) -> Circumstances:
+    """The same, with the on-call assistance that was agreed for ``now``."""
+    values = {"tenant_id": known.tenant_id, "deployment_id": known.deployment_id, "now": now}
+    row = await (await conn.execute(Q.booking_now, values)).fetchone()
+    if row is None:
+        return known
+    text = f"on-call assistance was agreed by {row[3]} until {row[1]:%Y-%m-%d %H:%M} UTC: {row[2]}"
+    return msgspec.structs.replace(known, booking=text)

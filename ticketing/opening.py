@@ -7,6 +7,7 @@ questions - does this ticket ring somebody now that it is P1? - get the answer o
     facts      the deployment as it was known
     contract   the contract document as it was
     at         the instant of the decision
+    booking    on-call assistance that was agreed for that instant (absent: none)
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ Document = dict[str, Any]
 """A reason as it is stored: code, text, section, params, parts."""
 SAID = "said"
 """Code of reasons that are texts of their own: what an alert or a person said."""
+
+
+CRITICAL = 1
+"""The priority that on-call serves."""
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -68,6 +73,9 @@ def decide(
         product=product,
     )
     snapshot = {} if found.terms is None else _snapshot(found.terms, facts, contract, now)
+    booked = [said(known.booking)] if known.booking and snapshot else []
+    if booked:
+        snapshot["booking"] = known.booking
     against = found.ticket.reasons[0].code if found.ticket.reasons else "no"
     return Opening(
         ticket=found.ticket.value != "no",
@@ -77,7 +85,7 @@ def decide(
         language="en" if found.terms is None else found.terms.language,
         flags=found.flags,
         terms=snapshot,
-        reasons=tuple(_record(release, found, priority)),
+        reasons=(*_record(release, found, priority), *booked),
     )
 
 
@@ -175,7 +183,10 @@ def page_decision(
         contract = msgspec.structs.replace(contract, plan_changes=changes)
     binding = terms.from_document(snapshot["terms"])
     release = release_named(load_releases(), binding.release)
-    found = entitlement.decide(facts, contract, at, release, priority=priority, channel=binding.channel)
+    booked = snapshot.get("booking") if audience == "technician" else None
+    # A booking makes on-call answer for any priority as it does for the critical one.
+    asked = min(priority, CRITICAL) if booked else priority
+    found = entitlement.decide(facts, contract, at, release, priority=asked, channel=binding.channel)
     return found.page_technician if audience == "technician" else found.phone_customer
 
 

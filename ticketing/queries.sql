@@ -501,3 +501,33 @@ SELECT ticket_id FROM ticket
  WHERE tenant_id = %(tenant_id)s AND parent_id = %(ticket_id)s AND state <> 'closed'
  ORDER BY ticket_id;
 
+-- name: booking_now
+-- The agreed on-call assistance of a deployment at an instant, if any.
+SELECT booking_id, until_at, reason, agreed_by FROM on_call_booking
+ WHERE tenant_id = %(tenant_id)s AND deployment_id = %(deployment_id)s AND cancelled_at IS NULL
+   AND from_at <= %(now)s AND until_at > %(now)s
+ ORDER BY until_at DESC LIMIT 1;
+
+-- name: insert_booking
+-- Agree on on-call assistance.
+INSERT INTO on_call_booking (tenant_id, deployment_id, from_at, until_at, reason, agreed_by, agreed_at)
+VALUES (%(tenant_id)s, %(deployment_id)s, %(from_at)s, %(until_at)s, %(reason)s, %(agreed_by)s, %(now)s)
+RETURNING booking_id;
+
+-- name: cancel_booking
+-- It is not wanted after all; no row when there is none to cancel.
+UPDATE on_call_booking SET cancelled_at = %(now)s, cancelled_by = %(by)s
+ WHERE booking_id = %(booking_id)s AND cancelled_at IS NULL
+   AND (%(tenant_id)s::int IS NULL OR tenant_id = %(tenant_id)s::int)
+RETURNING 1;
+
+-- name: list_bookings
+-- Agreed on-call assistance that is not over, the next first.
+SELECT b.booking_id, t.key AS tenant, d.key AS deployment, b.from_at, b.until_at, b.reason, b.agreed_by,
+       b.agreed_at, b.cancelled_at, b.cancelled_by
+  FROM on_call_booking b
+  JOIN tenant t USING (tenant_id)
+  JOIN deployment d USING (tenant_id, deployment_id)
+ WHERE b.until_at > %(now)s AND (%(tenant_id)s::int IS NULL OR b.tenant_id = %(tenant_id)s::int)
+   AND (%(deployment_id)s::int IS NULL OR b.deployment_id = %(deployment_id)s::int)
+ ORDER BY b.from_at, b.booking_id LIMIT 1000;

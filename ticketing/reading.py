@@ -89,6 +89,14 @@ async def parked(conn: Connection, tenant_id: int | None) -> list[Document]:
     return await _rows(conn, Q.parked_items, {"tenant_id": tenant_id})
 
 
+async def bookings(
+    conn: Connection, tenant_id: int | None, deployment_id: int | None, now: datetime
+) -> list[Document]:
+    """On-call assistance that was agreed and is not over."""
+    values = {"tenant_id": tenant_id, "deployment_id": deployment_id, "now": now}
+    return await _rows(conn, Q.list_bookings, values)
+
+
 async def contract_history(conn: Connection, tenant_id: int, deployment_id: int) -> list[Document]:
     """Every contract document of a deployment, newest first."""
     return await _rows(conn, Q.contract_history, {"tenant_id": tenant_id, "deployment_id": deployment_id})

@@ -13,7 +13,7 @@ from storage.sql import Queries
 from ticketing import casebook
 from ticketing.actions import Actor
 from ticketing.casebook import Case, NewTicket
-from ticketing.circumstances import circumstances
+from ticketing.circumstances import circumstances, with_booking
 from ticketing.errors import NoSuchTicket, NotEntitled
 from ticketing.lifecycle import Entry, Kind
 from ticketing.opening import Opening, decide, said
@@ -56,6 +56,7 @@ async def _open(
     conn: Connection, settings: Settings, now: datetime, actor: Actor, body: NewTicketBody, place: Place
 ) -> Case:
     known = await circumstances(conn, place.tenant_id, place.deployment_id)
+    known = await with_booking(conn, known, now)
     languages = (body.language,) if body.language else ()
     opening = decide(known, body.priority, body.channel, now, languages, body.product)
     if not opening.ticket:

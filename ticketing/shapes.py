@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from ticketing.registry import Key, Language, PlanName, storable
 
@@ -23,6 +24,20 @@ Title = Annotated[
 Number = Annotated[str, Path(pattern=r"^[A-Z0-9]{1,12}-[0-9]{4}-[0-9]{6,12}$", description="UCX-2026-000123")]
 KeyParameter = Annotated[Key | None, Query(description="Key")]
 Id = Annotated[int, Path(ge=1, le=MAX_ID)]
+
+
+def _in_range(at: datetime) -> datetime:
+    """UTC, within the years that calendars cover."""
+    try:
+        at = at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie between the years 2000 and 2100") from None
+    if not 2000 <= at.year < 2100:
+        raise ValueError("must lie between the years 2000 and 2100")
+    return at
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_in_range)]
 
 
 class Body(BaseModel):
@@ -140,3 +155,13 @@ class RetryBody(Body):
     kind: Literal["alert", "ticket", "acknowledgement"]
     tenant_id: int = Field(ge=1, le=2**31 - 1)
     id: int = Field(ge=1, le=MAX_ID)
+
+
+class BookingBody(Body):
+    """On-call assistance agreed beforehand."""
+
+    tenant: Key
+    deployment: Key
+    from_at: Time
+    until_at: Time
+    reason: Reason

@@ -210,6 +210,36 @@ async def test_customers_see_and_touch_only_their_own(desk: Desk) -> None:
     assert (await desk.get("/registry")).status_code == 403
 
 
+async def test_a_booking_lets_any_report_ring_while_it_lasts(desk: Desk) -> None:
+    """A Platinum customer's P3 by phone rings during agreed maintenance, not once it is called off."""
+    times = {"from_at": "2026-03-02T09:00:00Z", "until_at": "2026-03-02T20:00:00Z"}
+    body = {"tenant": "platinum-co", "deployment": "main", "reason": "migration night", **times}
+    booked = await desk.post("/bookings", **body)
+    assert booked.status_code == 201, booked.text
+    during = (await desk.report("platinum-co", priority=3)).json()
+    assert [page["audience"] for page in during["pages"]] == ["technician"]
+    assert any("migration night" in reason["text"] for reason in during["decision"])
+    assert len((await desk.get("/bookings")).json()) == 1
+    assert (await desk.post(f"/bookings/{booked.json()['booking_id']}/cancel")).status_code == 204
+    assert (await desk.report("platinum-co", priority=3)).json()["pages"] == []
+
+
+async def test_bookings_are_for_those_whom_on_call_serves(desk: Desk) -> None:
+    """Gold has no on-call: the refusal says so. Times that make no sense are refused too."""
+    times = {"from_at": "2026-03-02T09:00:00Z", "until_at": "2026-03-02T20:00:00Z"}
+    body = {"tenant": "gold-co", "deployment": "main", "reason": "x", **times}
+    refused = await desk.post("/bookings", **body)
+    assert refused.json()["type"].endswith("not-entitled")
+    for wrong in (
+        "2026-03-02T08:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+        "x",
+        None,
+    ):
+        assert (await desk.post("/bookings", **body | {"until_at": wrong})).status_code in (409, 422)
+
+
 async def test_pages_of_tickets_join_without_gaps(desk: Desk) -> None:
     """Paging through the list shows each ticket once, newest first."""
     for _ in range(5):
