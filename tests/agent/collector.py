@@ -146,7 +146,7 @@ class Handler(BaseHTTPRequestHandler):
                 options={"require": ["iss", "aud", "iat", "exp"], "verify_iat": False, "verify_exp": False},
             )
             now = time.time() + ledger.clock_ahead_s
-            return bool(claims["iss"] == agent and abs(claims["iat"] - now) < 30 and claims["exp"] > now)
+            return bool(claims["iss"] == agent and abs(claims["iat"] - now) < 65 and claims["exp"] > now)
         except (jwt.PyJWTError, KeyError):
             return False
 
