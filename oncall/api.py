@@ -8,9 +8,11 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from oncall import published, store
+from oncall.answers import Answers
 from oncall.callbacks import Callbacks, authenticate
 from oncall.settings import Settings
 from oncall.voice.signature import HEADER, Fields
@@ -26,6 +28,7 @@ _XML = "text/xml; charset=utf-8"
 TenantId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 RequestId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Via = Annotated[str, Query(max_length=64)]
+Token = Annotated[str, Query(max_length=128)]
 Turn = Annotated[int, Query(ge=1, le=1000)]
 
 
@@ -42,6 +45,7 @@ def router(pool: Pool, settings: Settings, clock: Clock) -> APIRouter:
     """All routes of the room."""
     routes = APIRouter(prefix="/v1/oncall", tags=["on-call"])
     _voice_routes(routes, Callbacks(pool, settings), settings, clock)
+    _written_routes(routes, Answers(pool, settings), settings, clock)
     _page_routes(routes, pool, clock)
     return routes
 
@@ -66,6 +70,30 @@ def _voice_routes(routes: APIRouter, callbacks: Callbacks, settings: Settings, c
         form = await _signed_form(request, settings, via)
         await callbacks.status(tenant_id, page_id, form, clock())
         return Response(status_code=204)
+
+
+def _written_routes(routes: APIRouter, answers: Answers, settings: Settings, clock: Clock) -> None:
+    @routes.post("/sms/inbound", summary="Somebody answered a message")
+    async def sms_reply(request: Request, via: Via) -> Response:
+        return _xml(await answers.sms_reply(await _signed_form(request, settings, via), clock()))
+
+    @routes.post("/sms/{tenant_id}/{page_id}/status", status_code=204, summary="What became of a message")
+    async def sms_status(request: Request, tenant_id: TenantId, page_id: UUID, via: Via) -> Response:
+        await answers.sms_status(tenant_id, page_id, await _signed_form(request, settings, via), clock())
+        return Response(status_code=204)
+
+    @routes.get("/answer/{tenant_id}/{page_id}", summary="The question behind the link of an email")
+    async def question(tenant_id: TenantId, page_id: UUID, token: Token) -> Response:
+        return _html(await answers.question(tenant_id, page_id, token))
+
+    @routes.post("/answer/{tenant_id}/{page_id}", summary="The question was answered with yes")
+    async def confirmed(tenant_id: TenantId, page_id: UUID, token: Token) -> Response:
+        return _html(await answers.confirmed(tenant_id, page_id, token, clock()))
+
+
+def _html(document: str) -> Response:
+    headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY"}
+    return HTMLResponse(document, headers=headers)
 
 
 def _page_routes(routes: APIRouter, pool: Pool, clock: Clock) -> None:

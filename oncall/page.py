@@ -104,6 +104,11 @@ class Change(msgspec.Struct, frozen=True):
     acknowledges: bool
     """Whether an acknowledgement is due. Writing it twice is prevented by its unique key."""
 
+    @property
+    def kind(self) -> str:
+        """For the timeline: the new state, or ``heard`` when the news changed nothing."""
+        return self.page.state.value if self.moved else "heard"
+
 
 def hear(page: Page, news: News, now: datetime) -> Change:
     """The page after the news."""
@@ -141,7 +146,7 @@ _STATUS = {
     "no-answer": (State.NO_ANSWER, "nobody picked up"),
     "failed": (State.FAILED, "the provider could not connect the call"),
     "canceled": (State.SUPERSEDED, "the call was cancelled before it was picked up"),
-    "completed": (State.NO_ANSWER, "the call ended and no key was pressed"),
+    "completed": (State.NO_ANSWER, "the call ended"),
 }
 
 

@@ -28,6 +28,7 @@ from oncall import metrics, requests, store
 from oncall.calls import Calls
 from oncall.errors import ProviderError
 from oncall.line import Hold, Pass, Ring, Verdict, may_ring
+from oncall.messenger import PROVIDERS, Messenger
 from oncall.page import News, Page, State, from_status
 from oncall.paging import Advance, Ask, Lines, Move, Paging, Place, Resolve, Wait, decide
 from oncall.settings import Settings, check
@@ -35,6 +36,7 @@ from oncall.sql import Q
 from oncall.store import Claim
 from oncall.targets import Conn, Ladder, Targets
 from storage.pool import Pool
+from ticketing import published
 from wire.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -51,7 +53,14 @@ async def run(
     """Page until ``stop``. ``targets`` says who is next (default: the rota's policies)."""
     check(settings)
     async with httpx.AsyncClient() as http, asyncio.TaskGroup() as group:
-        pager = Pager(pool, settings, clock, Calls(settings, http), targets or Ladder(settings))
+        pager = Pager(
+            pool,
+            settings,
+            clock,
+            Calls(settings, http),
+            Messenger(settings, http),
+            targets or Ladder(settings),
+        )
         group.create_task(_repeat(pager.sync, settings, stop))
         for _ in range(settings.workers):
             group.create_task(_repeat(pager.look, settings, stop))
@@ -60,7 +69,16 @@ async def run(
 class Pager:
     """One process's pager. Any number may run on one database."""
 
-    def __init__(self, pool: Pool, settings: Settings, clock: Clock, calls: Calls, targets: Targets) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        settings: Settings,
+        clock: Clock,
+        calls: Calls,
+        messenger: Messenger,
+        targets: Targets,
+    ) -> None:
+        self._messenger = messenger
         self._pool = pool
         self._settings = settings
         self._clock = clock
@@ -138,7 +156,11 @@ class Pager:
             await store.insert_page(conn, page)
             await store.tell(conn, page, page.created_at, "call", _call_text(page, move))
             await self._join(conn, claim, move, page, bundle.bundle)
-        outcome = await self._calls.place(page, move.target.ring_s)
+            briefing = await published.briefing(conn, page.tenant_id, claim.paging.ticket_id)
+        if page.transport == "voice" or briefing is None:
+            outcome = await self._calls.place(page, move.target.ring_s)
+        else:
+            outcome = await self._messenger.send(page, briefing, page.created_at)
         if outcome.news:
             await self._record(claim, page, outcome.news)
         else:
@@ -188,6 +210,10 @@ class Pager:
             await store.release(conn, claim, now + _DOUBT_PAUSE, "the provider's answer was lost", now)
 
     async def _resolve(self, claim: Claim, page: Page) -> None:
+        if page.transport != "voice":
+            text = "it is not known whether the message was sent: sent again"
+            await self._record(claim, page, News(State.IN_DOUBT, text))
+            return
         try:
             calls = await self._calls.find(page)
             problem = "the provider does not list it"
@@ -252,6 +278,8 @@ class Pager:
         async with self._pool.connection() as conn, conn.transaction():
             call = await store.lock_call(conn, page.tenant_id, page.page_id)
         shared = call is not None and bool(call.needed)
+        if page.transport != "voice":
+            page = msgspec.structs.replace(page, provider="")  # nothing can be hung up
         text = "no longer needed; the call goes on for other tickets" if shared else None
         if text is None:
             problem = await self._calls.hang_up(await self._with_ref(page))
@@ -291,7 +319,7 @@ def _new_page(paging: Paging, move: Place, now: datetime) -> Page:
         round=paging.position.round,
         fence=paging.fence,
         state=State.CLAIMED,
-        provider=move.provider,
+        provider=PROVIDERS.get(target.transport, move.provider),
         provider_ref=None,
         created_at=now,
     )

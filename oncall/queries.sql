@@ -224,3 +224,10 @@ SELECT a.acknowledgement_id, a.page_id, coalesce(n.name, ''), a.at, a.channel, a
 FROM acknowledgement a LEFT JOIN person n USING (person_id)
 WHERE a.tenant_id = %(tenant_id)s AND a.page_request_id = %(page_request_id)s
 ORDER BY a.acknowledgement_id
+
+-- name: sms_pages
+-- Messages sent to a number within a day, newest first: what a reply may mean.
+SELECT g.tenant_id, g.page_id, p.state, g.page_request_id
+FROM page g JOIN paging p USING (tenant_id, page_request_id)
+WHERE g.transport = 'sms' AND g.address = %(number)s AND g.created_at > %(now)s - interval '1 day'
+ORDER BY g.created_at DESC

@@ -34,6 +34,19 @@ class VoiceProvider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """E.164: a number of this account; the callee sees it."""
 
 
+class Smtp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The mail server that takes our messages."""
+
+    host: str = ""
+    """Empty: no email."""
+    port: int = 587
+    user: str = ""
+    password: str = ""
+    start_tls: bool | None = None
+    """None: when the server offers it."""
+    sender: str = "on-call@localhost"
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How pages are placed. Times in seconds."""
 
@@ -41,6 +54,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where providers reach our callback routes; part of every signature. No trailing slash."""
     providers: tuple[VoiceProvider, ...] = ()
     """In the order in which they are tried."""
+    smtp: Smtp = Smtp()
+    link_secret: str = ""
+    """Signs the links in emails and webhooks; empty: no such links."""
+    webhook_url: str = ""
+    """Where push pages go; empty: nowhere."""
+    webhook_secret: str = ""
+    """Standard Webhooks secret (``whsec_`` and base64)."""
     persons: tuple[str, ...] = ()
     """Keys of the persons to ring, in order, where no paging policy is known (empty: every active person
     with a phone, by id) - and, if not empty, the last resort from a policy's second round on."""

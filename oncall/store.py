@@ -157,7 +157,7 @@ async def apply_to(
     if change.moved:
         await conn.execute(Q.update_page, _row(change.page))
         await conn.execute(Q.wake, _key(page) | {"now": now})
-    await tell_once(conn, page, now, news.state.value, news.reason, proof)
+    await tell_once(conn, page, now, change.kind, news.reason, proof)
     if change.acknowledges:
         await acknowledge(conn, change.page, news.reason, now, channel, proof or {})
 

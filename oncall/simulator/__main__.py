@@ -42,6 +42,7 @@ def main(
     speed: Annotated[
         float, typer.Option(help="Multiplies every pause on the line; 0.1 = ten times faster.")
     ] = 1.0,
+    sms_url: Annotated[str, typer.Option(help="Where replies to messages are delivered.")] = "",
     journal: Annotated[Path | None, typer.Option(help="File that keeps what really happened.")] = None,
     quiet: Annotated[bool, typer.Option(help="No lines on the terminal.")] = False,
 ) -> None:
@@ -57,7 +58,9 @@ def main(
             console.print(f"\N{BLACK TELEPHONE} {line}", markup=False)
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    asyncio.run(_serve(script, account, Journal(journal, utcnow), Pace(speed), host, port, public_url, say))
+    asyncio.run(
+        _serve(script, account, Journal(journal, utcnow), Pace(speed), host, port, public_url, sms_url, say)
+    )
 
 
 async def _serve(
@@ -68,10 +71,12 @@ async def _serve(
     host: str,
     port: int,
     public_url: str,
+    sms_url: str,
     say: Callable[[str], None],
 ) -> None:
     async with httpx.AsyncClient() as http:
         exchange = Exchange(account, script, http, journal, utcnow, say, pace)
+        exchange.sms_url = sms_url
         config = uvicorn.Config(
             application(exchange, journal),
             host=host,

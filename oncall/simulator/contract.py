@@ -147,6 +147,30 @@ def _timeout(text: str) -> int:
     return int(text)
 
 
+class Text(msgspec.Struct, frozen=True):
+    """A valid request to send an SMS."""
+
+    to: str
+    from_: str
+    body: str
+    status_callback: str
+
+
+def text(fields: Fields, own_numbers: frozenset[str]) -> Text:
+    """Check a ``POST Messages.json``. Raises Fault as the provider would."""
+    _known(fields, frozenset({"To", "From", "Body", "StatusCallback"}), repeatable=frozenset())
+    one = _reader(fields)
+    to, from_, body, callback = one("To"), one("From"), one("Body"), one("StatusCallback")
+    _refuse(not to, 21604, "A 'To' phone number is required.")
+    _refuse(not _E164.fullmatch(to), 21211, f"The 'To' number {to} is not a valid phone number.")
+    _refuse(not from_, 21603, "A 'From' phone number is required.")
+    _refuse(from_ not in own_numbers, 21606, f"The 'From' number {from_} is not a number of this account.")
+    _refuse(not body, 21602, "Message body is required.")
+    _refuse(len(body) > 1600, 21617, "The message body exceeds the 1600 character limit.")
+    _refuse(bool(callback) and not _is_url(callback), 21609, f"StatusCallback is not a valid URL: {callback}")
+    return Text(to, from_, body, callback)
+
+
 def ending(fields: Fields) -> str:
     """Check a ``POST Calls/{sid}.json`` that ends a call: ``canceled`` or ``completed``."""
     _known(fields, frozenset({"Status"}), repeatable=frozenset())

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import httpx
 import msgspec
 
-from oncall.simulator.contract import FINAL, Order, rfc2822
+from oncall.simulator.contract import FINAL, Order, Text, rfc2822
 from oncall.simulator.instructions import (
     BadInstructions,
     Gather,
@@ -29,6 +29,7 @@ from oncall.simulator.instructions import (
     Say,
     Step,
     parse,
+    reply_text,
 )
 from oncall.simulator.journal import Journal
 from oncall.simulator.script import Behaviour, DueFault, FaultKind, Phone, Script
@@ -119,8 +120,19 @@ class Call:
         }
 
 
+class Message(msgspec.Struct, frozen=True):
+    """An SMS, in either direction, as the phone shows it."""
+
+    sid: str
+    number: str
+    """The phone's."""
+    body: str
+    ours: bool
+    """Written by the phone's owner."""
+
+
 class Exchange:
-    """All calls of the account."""
+    """All calls and messages of the account."""
 
     def __init__(
         self,
@@ -135,6 +147,9 @@ class Exchange:
         self.account = account
         self.script = script
         self.calls: dict[str, Call] = {}
+        self.messages: list[Message] = []
+        self.sms_url = ""
+        """Where messages to the account's numbers are delivered (set in the provider's console)."""
         self._http = http
         self._journal = journal
         self._clock = clock
@@ -161,6 +176,37 @@ class Exchange:
     def do(self, call: Call, what: str) -> None:
         """The callee does something: ``answer``, ``decline``, ``voicemail``, ``hangup``, ``press:4``."""
         call.inbox.put_nowait(what)
+
+    def take(self, text: Text) -> Message:
+        """Take an SMS from the account and deliver it."""
+        message = Message(f"SM{secrets.token_hex(16)}", text.to, text.body, False)
+        self._journal.write("message", {"sid": message.sid, "to": text.to, "body": text.body})
+        self.messages.append(message)
+        who = self.script.phone(text.to).name or text.to
+        self._say(f"message to {who}: {text.body}")
+        if text.status_callback:
+            self.spawn(self._report(message, text))
+        return message
+
+    async def _report(self, message: Message, text: Text) -> None:
+        for status in ("sent", "delivered"):
+            await self._pause(0.2)
+            fields = {"MessageSid": message.sid, "MessageStatus": status, "To": text.to, "From": text.from_}
+            fields |= {"AccountSid": self.account.sid, "ApiVersion": "2010-04-01"}
+            await self._request(message.sid, text.status_callback, "POST", fields)
+
+    async def reply(self, number: str, body: str) -> str:
+        """The owner of a phone writes an SMS; what the account answers."""
+        message = Message(f"SM{secrets.token_hex(16)}", number, body, True)
+        self.messages.append(message)
+        own = min(self.account.numbers)
+        fields = {"MessageSid": message.sid, "From": number, "To": own, "Body": body, "NumMedia": "0"}
+        fields |= {"AccountSid": self.account.sid, "ApiVersion": "2010-04-01"}
+        response = await self._request(message.sid, self.sms_url, "POST", fields)
+        answer = reply_text(response.content) if response is not None and response.is_success else ""
+        if answer:
+            self.messages.append(Message(f"SM{secrets.token_hex(16)}", number, answer, False))
+        return answer
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -345,10 +391,10 @@ class Exchange:
         if call.answered_by:
             fields["AnsweredBy"] = call.answered_by
         if FaultKind.DUPLICATE in call.faults:
-            await self._request(call, url, method, fields)
+            await self._request(call.sid, url, method, fields)
         if FaultKind.FORGED in call.faults:
             await self._forge(call, url)
-        response = await self._request(call, url, method, fields)
+        response = await self._request(call.sid, url, method, fields)
         if response is None or not response.is_success:
             raise BadInstructions(f"{url} answered {response.status_code if response else 'nothing'}")
         return response.content
@@ -381,9 +427,9 @@ class Exchange:
 
     async def _callback(self, call: Call, fields: dict[str, str]) -> None:
         url = call.order.status_callback
-        await self._request(call, url, "POST", fields)
+        await self._request(call.sid, url, "POST", fields)
         if FaultKind.DUPLICATE in call.faults:
-            await self._request(call, url, "POST", fields)
+            await self._request(call.sid, url, "POST", fields)
         if FaultKind.FORGED in call.faults:
             await self._forge(call, url.replace("/status", "/gather"))
 
@@ -398,7 +444,7 @@ class Exchange:
     async def _forge(self, call: Call, url: str) -> None:
         """Somebody else pretends that key 4 was pressed."""
         fields = self._fields(call, "in-progress") | {"Digits": "4"}
-        await self._request(call, url, "POST", fields, token="not-the-token")  # noqa: S106 - that is the point
+        await self._request(call.sid, url, "POST", fields, token="not-the-token")  # noqa: S106 - that is the point
 
     def _fields(self, call: Call, status: str) -> dict[str, str]:
         number, own = call.order.to, call.order.from_
@@ -415,7 +461,7 @@ class Exchange:
         }
 
     async def _request(
-        self, call: Call, url: str, method: str, fields: dict[str, str], token: str | None = None
+        self, sid: str, url: str, method: str, fields: dict[str, str], token: str | None = None
     ) -> httpx.Response | None:
         pairs = list(fields.items())
         get = method == "GET"
@@ -436,10 +482,10 @@ class Exchange:
                 timeout=_CALLBACK_TIMEOUT_S,
             )
         except httpx.HTTPError as error:
-            self._journal.write("callback", {"sid": call.sid, "url": url, "error": type(error).__name__})
+            self._journal.write("callback", {"sid": sid, "url": url, "error": type(error).__name__})
             self._say(f"our callback could not be delivered ({type(error).__name__})")
             return None
-        facts = {"sid": call.sid, "url": url, "fields": fields, "forged": token is not None}
+        facts = {"sid": sid, "url": url, "fields": fields, "forged": token is not None}
         self._journal.write("callback", facts | {"answered": response.status_code})
         return response
 

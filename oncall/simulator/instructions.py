@@ -67,6 +67,17 @@ def parse(document: bytes, base_url: str) -> list[Step]:
     return [_step(element, base_url) for element in root]
 
 
+def reply_text(document: bytes) -> str:
+    """What a messaging document answers: the text of its ``<Message>``, '' if there is none."""
+    if len(document) > MAX_BYTES or b"<!DOCTYPE" in document or b"<!ENTITY" in document:
+        raise BadInstructions("too large, or with a document type declaration")
+    try:
+        root = ET.fromstring(document)  # noqa: S314 - entities are refused above, the size is bounded
+    except ET.ParseError as error:
+        raise BadInstructions(f"not well-formed XML: {error}") from error
+    return " ".join(element.text or "" for element in root.iter("Message"))
+
+
 def _step(element: ET.Element, base: str) -> Step:
     reader = _READERS.get(element.tag)
     if reader is None:

@@ -40,6 +40,8 @@ def application(exchange: Exchange, journal: Journal) -> Starlette:
         Route(f"{_BASE}/Calls.json", provider.list, methods=["GET"]),
         Route(f"{_BASE}/Calls/{{sid}}.json", provider.update, methods=["POST"]),
         Route(f"{_BASE}/Calls/{{sid}}.json", provider.fetch, methods=["GET"]),
+        Route(f"{_BASE}/Messages.json", provider.message, methods=["POST"]),
+        Route("/phones/{number}/reply", control.reply, methods=["POST"]),
         Route("/", control.page, methods=["GET"]),
         Route("/state", control.state, methods=["GET"]),
         Route("/calls", control.calls, methods=["GET"]),
@@ -85,6 +87,16 @@ class ProviderApi:
         if slow := by_kind.get(FaultKind.SLOW):
             await asyncio.sleep(slow.s)
         return JSONResponse(call.public(self._account), 201)
+
+    async def message(self, request: Request) -> Response:
+        """``POST Messages.json``."""
+        self._authenticate(request)
+        text = contract.text(await _form(request), self._account.numbers)
+        await _refuse_by_script({fault.kind: fault for fault in self._exchange.script.faults(text.to)})
+        message = self._exchange.take(text)
+        body = {"sid": message.sid, "account_sid": self._account.sid, "to": text.to, "from": text.from_}
+        body |= {"body": text.body, "status": "queued", "direction": "outbound-api", "num_segments": "1"}
+        return JSONResponse(body | {"error_code": None, "error_message": None}, 201)
 
     async def list(self, request: Request) -> Response:
         """``GET Calls.json``: newest first."""
@@ -200,6 +212,14 @@ class Control:
         self._exchange.do(call, what)
         return JSONResponse(_shown(call, self._exchange))
 
+    async def reply(self, request: Request) -> Response:
+        """The owner of a phone writes to us."""
+        text = await _word(request, "text")
+        if not self._exchange.sms_url:
+            raise Fault(409, 20001, "start the simulator with --sms-url: nobody takes messages")
+        answer = await self._exchange.reply(request.path_params["number"], text[:1600])
+        return JSONResponse({"answer": answer})
+
     async def script(self, request: Request) -> Response:
         """Change how phones and the company behave."""
         try:
@@ -214,6 +234,10 @@ class Control:
             newest[call.order.to] = call
         for number in newest:
             self._exchange.script.phone(number)
+        texts: dict[str, list[dict[str, Any]]] = {}
+        for message in self._exchange.messages:
+            self._exchange.script.phone(message.number)
+            texts.setdefault(message.number, []).append({"body": message.body, "ours": message.ours})
         phones = self._exchange.script.phones.values()
         return {
             "phones": [
@@ -221,6 +245,7 @@ class Control:
                     "number": phone.number,
                     "name": phone.name or phone.number,
                     "behaviour": phone.behaviour.value,
+                    "messages": texts.get(phone.number, [])[-4:],
                     "call": _shown(newest[phone.number], self._exchange) if phone.number in newest else None,
                 }
                 for phone in phones
@@ -230,14 +255,19 @@ class Control:
 
 async def _digits(request: Request) -> str:
     """``{"digits": "4"}``."""
-    try:
-        body = msgspec.json.decode(await _body(request), type=dict[str, str])
-    except msgspec.MsgspecError:
-        body = {}
-    digits = body.get("digits", "")
+    digits = await _word(request, "digits")
     if not 1 <= len(digits) <= 20 or set(digits) - set("0123456789*#"):
         raise Fault(400, 20001, 'keys are needed, as in {"digits": "4"}')
     return digits
+
+
+async def _word(request: Request, name: str) -> str:
+    """One text of a JSON object; '' if it is not there."""
+    try:
+        body = msgspec.json.decode(await _body(request), type=dict[str, str])
+    except msgspec.MsgspecError:
+        return ""
+    return body.get(name, "")
 
 
 def _shown(call: Call, exchange: Exchange) -> dict[str, Any]:

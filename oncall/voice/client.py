@@ -52,7 +52,9 @@ class VoiceClient:
         self.provider = provider
         self._http = http
         self._timeout = httpx.Timeout(timeout_s, connect=min(5.0, timeout_s))
-        self._calls = f"{provider.base_url}/2010-04-01/Accounts/{provider.account_sid}/Calls"
+        account = f"{provider.base_url}/2010-04-01/Accounts/{provider.account_sid}"
+        self._messages = f"{account}/Messages.json"
+        self._calls = f"{account}/Calls"
 
     async def create(self, order: CallOrder) -> Call:
         """Place a call. ProviderUnknown: it may ring all the same."""
@@ -91,6 +93,12 @@ class VoiceClient:
         except ProviderRefused as refusal:
             if refusal.code != ALREADY_OVER:
                 raise
+
+    async def text(self, to: str, body: str, status_url: str) -> str:
+        """Send an SMS; the message's id."""
+        fields = [("To", to), ("From", self.provider.from_number), ("Body", body)]
+        document = await self._post(self._messages, [*fields, ("StatusCallback", status_url)])
+        return str(document.get("sid") or "")
 
     async def _post(self, url: str, fields: Sequence[tuple[str, str]]) -> dict[str, Any]:
         return await self._send("POST", url, content=urlencode(fields))

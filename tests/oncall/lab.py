@@ -16,13 +16,14 @@ import httpx
 import msgspec
 
 from oncall.calls import Calls
+from oncall.messenger import Messenger
 from oncall.pager import Pager
 from oncall.settings import Settings, VoiceProvider
 from oncall.simulator.exchange import Account, Exchange, Pace
 from oncall.simulator.journal import Journal
 from oncall.simulator.script import Behaviour, Change, Phone, Script
 from oncall.simulator.web import application
-from oncall.targets import OrderedList
+from oncall.targets import OrderedList, Targets
 from storage.pool import Pool
 from tests.oncall.world import web
 from wire.clock import utcnow
@@ -70,16 +71,27 @@ class OnTheWire(httpx.AsyncBaseTransport):
 class Lab:
     """Everything, with what really happened."""
 
-    def __init__(self, pool: Pool, settings: Settings, exchange: Exchange, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        settings: Settings,
+        exchange: Exchange,
+        http: httpx.AsyncClient,
+        apps: dict[str, Any],
+    ) -> None:
+        self.apps = apps
         self.pool = pool
         self.settings = settings
         self.exchange = exchange
         self.http = http
+        self.targets: Targets | None = None
 
     def pager(self, pool: Pool | None = None) -> Pager:
         """One more pager on the same database and company."""
         calls = Calls(self.settings, self.http)
-        return Pager(pool or self.pool, self.settings, utcnow, calls, OrderedList(self.settings))
+        messenger = Messenger(self.settings, self.http)
+        targets = self.targets or OrderedList(self.settings)
+        return Pager(pool or self.pool, self.settings, utcnow, calls, messenger, targets)
 
     def script(self, **change: Any) -> None:
         """As ``POST /script``."""
@@ -136,9 +148,10 @@ async def lab(
     log = Journal(journal, utcnow)
     async with httpx.AsyncClient(transport=wire) as http:
         exchange = Exchange(account, quiet, http, log, utcnow, lambda line: None, Pace(0.02, 0.001))
+        exchange.sms_url = "http://ours/v1/oncall/sms/inbound?via=p1"
         apps["company"], apps["ours"] = application(exchange, log), web(pool, settings)
         try:
-            yield Lab(pool, settings, exchange, http)
+            yield Lab(pool, settings, exchange, http, apps)
         finally:
             await exchange.close()
             log.close()

@@ -22,9 +22,10 @@ async def test_the_timeline_tells_why_and_how_somebody_was_woken(pool: Pool, reg
         await here.pager().sync()
         await here.look_until("SELECT true FROM acknowledgement")
         [story] = (await here.http.get(f"{URL}/pages")).json()["pages"]
-    kinds = list(dict.fromkeys(line["kind"] for line in story["timeline"]))
+    kinds = list(dict.fromkeys(k for k in (line["kind"] for line in story["timeline"]) if k != "heard"))
     assert kinds[:5] == ["decision", "call", "placed", "ringing", "answered"]
-    assert kinds[-1] == "acknowledged"
+    assert "no_answer" not in kinds  # the end of the call is heard after its answer and changes nothing
+    assert "acknowledged" in kinds
     texts = " / ".join(line["text"] for line in story["timeline"])
     assert "paging begins: P1 of a Platinum customer" in texts
     assert "Anna is number 1 of 3 on the list" in texts

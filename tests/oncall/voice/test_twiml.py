@@ -44,9 +44,20 @@ def test_the_message_says_customer_problem_priority_since_when_and_number() -> N
 
 def test_a_summary_reads_out_each_ticket() -> None:
     """Several tickets in one call are counted and read one after the other."""
-    text = twiml.message("Anna", [briefing(), briefing(title="Disk full", host=None)], NOW)
-    assert "2 critical tickets. Ticket 1 of 2. Priority 1" in text
-    assert "Ticket 2 of 2. Priority 1 for Acme & Sons: Disk full, since" in text
+    head, first, second = twiml.summary("Anna", [briefing(), briefing(title="Disk full", host=None)], NOW)
+    assert head == "Hello Anna. This is U C X on-call with 2 tickets."
+    assert first.startswith("Ticket 1. Priority 1 for Acme & Sons: CPU saturated on srv1, since")
+    assert second.startswith("Ticket 2. Priority 1 for Acme & Sons: Disk full, since")
+
+
+def test_a_summary_listens_only_after_everything_was_read() -> None:
+    """The texts stand before the Gather, where no key cuts them short: key 4 takes what was heard."""
+    steps = parse(
+        twiml.menu_after(["Hello.", "One.", "Two."], "http://x/k", None, 2, "").encode(), "http://x/"
+    )
+    assert [type(step) for step in steps] == [Say, Say, Say, Gather, Say, Hangup]
+    assert isinstance(steps[3], Gather)
+    assert steps[3].prompts == (Say("Press 4 to take all 2 in charge, 5 for the next person, 1 to repeat."),)
 
 
 @given(st.integers(-100, 10_000))
