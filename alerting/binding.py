@@ -14,6 +14,7 @@ from operator import itemgetter
 
 import msgspec
 
+from alerting import plain
 from alerting.condition import All, AnyOf, Compare, Condition, Not
 from alerting.rule import Measured, Rule
 from alerting.state import Key
@@ -153,7 +154,7 @@ def _bindings(rule: Rule, fingerprint: bytes, layout: Layout) -> Iterator[Bindin
 
 def _instance(source: Measured, series: Series) -> str:
     """The values of the instance attributes, as one text."""
-    return ", ".join(series.attributes.get(name, "") for name in source.instance)
+    return plain.instance(series.attributes.get(name, "") for name in source.instance)
 
 
 def _gates(binding: Binding) -> list[Gate] | None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from alerting import wording
+from alerting import plain, wording
 from alerting.inputs import Change
 from alerting.published import State
 from alerting.rule import CountLevel, Matched
@@ -30,7 +30,7 @@ class EventStep(NamedTuple):
 
 def instance_of(source: Matched, event: Event) -> str:
     """The instance that an event speaks of."""
-    return ", ".join(wording.clean(event.attributes.get(name, "")) for name in source.instance)
+    return plain.instance(event.attributes.get(name, "") for name in source.instance)
 
 
 def happened(

@@ -26,6 +26,7 @@ from alerting.inputs import (
     from_ms,
     to_ms,
 )
+from alerting.plain import clean
 from alerting.rule import Matched, Rule, Silent
 from alerting.state import MAX_LAYOUTS, EventTrack, Key, Memory, SilentTrack, Told, Track
 
@@ -198,7 +199,7 @@ class Judge:
         try:
             act(*args, **named)
         except Exception as error:
-            self.failing[rule.id] = f"{type(error).__name__}: {error}"
+            self.failing[rule.id] = clean(f"{type(error).__name__}: {error}")[:500]
 
     def _causes(self) -> dict[str, str]:
         """Rules with something open on this host, by name."""

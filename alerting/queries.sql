@@ -377,7 +377,7 @@ SELECT d.tenant_id, d.deployment_id, d.zone
 -- A tenant's id by its key.
 SELECT tenant_id FROM tenant WHERE key = %(tenant)s;
 
--- name: gap_frames
+-- name: stored_frames
 -- A host's stored frames of a stretch of time, with their layouts, oldest first.
 SELECT l.digest, l.body, f.time, f.values
   FROM frame f
@@ -409,3 +409,12 @@ SELECT %(tenant_id)s, p.alert_id, s.seq, s.at, now(), s.from_state, s.to_state, 
        unnest(%(ats)s::timestamptz[], %(froms)s::text[], %(tos)s::text[], %(priorities)s::int[],
               %(values)s::float8[], %(reasons)s::text[])
        WITH ORDINALITY AS s (at, from_state, to_state, priority, value, reason, seq);
+
+-- name: hosts_in_service
+-- Hosts with their names, of one tenant or of all.
+SELECT t.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name
+  FROM host h
+  JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
+  JOIN tenant t ON t.tenant_id = h.tenant_id
+ WHERE h.retired_at IS NULL AND (%(tenant)s::text IS NULL OR t.key = %(tenant)s)
+ ORDER BY t.key, d.key, h.name;

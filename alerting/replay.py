@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from alerting import gap as gaps
-from alerting import wording
+from alerting import metrics, wording
 from alerting.evaluator import Evaluator
 from alerting.gap import MUTED, Episode
 from alerting.inputs import AlertChange, Change, FrameInput, HostScope, HostState, Outcome, from_ms, to_ms
@@ -39,6 +39,7 @@ async def replay(
     moved: list[AlertChange] = []
     for gap in memory.gaps:
         if 0 < gap.due <= to_ms(now):
+            metrics.REPLAYS.inc()
             found = await _judged(conn, evaluator, scope, gap)
             memory = await _settled(conn, evaluator, scope, gap, found, memory, moved)
     memory = _changed(memory, gaps=gaps.replayed(memory.gaps, to_ms(now)))
@@ -67,7 +68,7 @@ async def _frames(conn: Connection, scope: HostScope, gap: Gap) -> Any:
     }
     layouts: dict[bytes, Layout] = {}
     async with conn.cursor(name="gap") as cursor:
-        await cursor.execute(Q.gap_frames, given)
+        await cursor.execute(Q.stored_frames, given)
         while rows := await cursor.fetchmany(CHUNK):
             if frames := list(_inputs(rows, gap, layouts)):
                 yield frames

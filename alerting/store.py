@@ -15,7 +15,7 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from alerting import mutes
+from alerting import metrics, mutes
 from alerting.errors import StateError
 from alerting.inputs import AlertChange, HostKey, HostState, Outcome, from_ms
 from alerting.mute import Mute, reason
@@ -60,9 +60,20 @@ async def save_outcomes(conn: AsyncConnection[Row], outcomes: Sequence[Outcome],
         async with conn.cursor() as cursor:
             rows = [_alert(tenant_id, change, now, muted) for tenant_id, change in changes]
             await cursor.executemany(Q.record_transition, rows)
+    _count(outcomes)
     failing = {(o.state.pack_version, *item) for o in outcomes for item in o.failing.items()}
     for version, rule_id, error in sorted(failing):
         await conn.execute(Q.note_failing, {"version": version, "rule_id": rule_id, "error": error})
+
+
+def _count(outcomes: Sequence[Outcome]) -> None:
+    """Counted when written, not when committed: a group that is run again counts twice."""
+    for outcome in outcomes:
+        metrics.LATE.inc(len(outcome.late))
+        for alert in outcome.alerts:
+            metrics.TRANSITIONS.labels(alert.change.to_state.value).inc()
+        for rule_id in outcome.failing:
+            metrics.RULE_FAILURES.labels(rule_id).inc()
 
 
 async def _save_states(conn: AsyncConnection[Row], states: Sequence[HostState]) -> None:
@@ -123,6 +134,7 @@ def read_memory(blob: bytes | None) -> Memory:
     try:
         return load(blob)
     except StateError:
+        metrics.UNREADABLE.inc()
         log.exception("Evaluation of a host starts anew: its stored state is of no use")
         return EMPTY
 

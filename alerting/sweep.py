@@ -14,7 +14,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from alerting import frontdoor, mutes, silence_sweep
+from alerting import frontdoor, metrics, mutes, silence_sweep
 from alerting.evaluator import Evaluator
 from alerting.inputs import HostKey, HostScope
 from alerting.judge import look
@@ -63,6 +63,7 @@ class Sweep:
         try:
             await job()
         except Exception:
+            metrics.SWEEP_FAILURES.labels(job.__name__).inc()
             log.exception("sweep: %s failed; it is tried again at the next sweep", job.__name__)
 
     async def _rules(self, conn: Connection) -> Evaluator:
@@ -74,6 +75,7 @@ class Sweep:
         now = self._clock()
         opened = await frontdoor.open_since(self._pool, self._settings, now)
         if opened is None:
+            metrics.DOOR_CLOSED.inc()
             log.warning("sweep: our front door is not proven open; silence is not judged")
             return
         async with self._pool.connection() as conn:

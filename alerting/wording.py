@@ -7,6 +7,7 @@ from alerting.binding import Binding
 from alerting.condition import Values
 from alerting.inputs import AlertChange, Change, HostScope, from_ms
 from alerting.machine import LevelState
+from alerting.plain import clean
 from alerting.published import State
 from alerting.rule import Level, Rule
 from alerting.state import Key, Told
@@ -79,11 +80,6 @@ def gone(elapsed_ms: int) -> str:
 
 
 RULE_GONE = "The rule is no longer in force; nobody checks this any more."
-
-
-def clean(text: str) -> str:
-    """Text that PostgreSQL can store and a line can show."""
-    return " ".join(text.replace("\0", " ").split())
 
 
 def alert_change(scope: HostScope, rule: Rule | None, key: Key, told: Told, change: Change) -> AlertChange:

@@ -7,6 +7,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alerting import plain
 from alerting.binding import bind
 from alerting.condition import Condition, holds
 from alerting.rule import Level, Measured, Rule, Selector, any_matches, pattern_matches
@@ -56,6 +57,14 @@ def test_instances_are_joined_by_their_attributes() -> None:
         ("x", {"a": 0, "b": 1, "c": 2}),
         ("y", {"a": 3, "b": 4, "c": 5}),
     ]
+
+
+def test_an_instance_is_fit_for_a_key() -> None:
+    """Control characters go, and what is too long for an index is cut and stays unique."""
+    assert plain.instance(["C:\0\\", "a\nb"]) == "C: \\, a b"
+    one, other = plain.instance(["é" * 500 + "1"]), plain.instance(["é" * 500 + "2"])
+    assert one != other
+    assert len(one) <= plain.MAX_INSTANCE
 
 
 def test_patterns() -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
 
+import msgspec
 import typer
 
+from alerting import history
 from alerting.errors import AlertingError, PackError
 from alerting.pack import Pack, default_document, parse_pack, schema
+from alerting.packdiff import difference
+from alerting.rule import Rule
 from alerting.rulebook import load_evaluator, store_pack
 from alerting.ruletest import Case, parse_cases, run_case, uncovered
 from alerting.ruletext import explained, listed
+from alerting.trial import Comparison, Trial, read_csv, scope_of
 from storage.pool import Pool
 from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
 
@@ -112,6 +118,61 @@ def explain(
         typer.echo(f"There is no host '{host}' in {tenant}/{deployment}, or no rule '{rule}'.", err=True)
         raise typer.Exit(1)
     typer.echo(text)
+
+
+@app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(help="A rule pack (YAML).", dir_okay=False)],
+    new: Annotated[
+        Path | None, typer.Argument(help="Another one. Default: the shipped one.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Show what changes from OLD to NEW, and what becomes of open alerts."""
+    lines = difference(_pack(old).rules, _pack(new).rules)
+    typer.echo("\n".join(lines) if lines else "Both judge the same.")
+
+
+@app.command()
+def replay(
+    rules: Annotated[Path, typer.Option("--rules", help="The pack to try.", dir_okay=False)],
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="History: time,host,metric,attributes,value.", dir_okay=False)
+    ] = None,
+    start: Annotated[datetime | None, typer.Option("--from", help="Stored history from then (UTC).")] = None,
+    end: Annotated[datetime | None, typer.Option("--to", help="Until then (UTC).")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Key of the tenant. [all]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Try a pack on history, against the rules in force (with --csv: the shipped ones)."""
+    tried = _pack(rules).rules
+    if csv is not None:
+        found = _told(lambda: _on_csv(csv, tried))
+    elif start is None or end is None:
+        typer.echo("Give --csv, or --from and --to.", err=True)
+        raise typer.Exit(2)
+    else:
+        span = (start.replace(tzinfo=UTC), end.replace(tzinfo=UTC))
+        found = with_database(lambda pool: _on_history(pool, tried, tenant, *span), database_url, data_dir)
+    typer.echo(msgspec.json.encode(found).decode() if as_json else "\n".join([*found.alerts, str(found)]))
+
+
+def _on_csv(path: Path, tried: tuple[Rule, ...]) -> Comparison:
+    trial = Trial(parse_pack(default_document()).rules, tried)
+    for number, (host, frames) in enumerate(read_csv(_text(path).splitlines(), str(path)).items(), start=1):
+        trial.feed(scope_of(host, number), frames)
+    return trial.result()
+
+
+async def _on_history(
+    pool: Pool, tried: tuple[Rule, ...], tenant: str | None, start: datetime, end: datetime
+) -> Comparison:
+    async with pool.connection() as conn:
+        trial = Trial((await load_evaluator(conn)).rules, tried)
+        for scope in await history.hosts(conn, tenant):
+            trial.feed(scope, [frame async for frame in history.frames(conn, scope, start, end)])
+    return trial.result()
 
 
 def _pack(path: Path | None) -> Pack:
