@@ -161,7 +161,7 @@ def _add_booking_routes(routes: APIRouter, pool: Pool, clock: Clock) -> None:
 
     @routes.post("/bookings", status_code=201, tags=["bookings"])
     async def book(request: Request, body: BookingBody) -> Document:
-        """Agree on on-call assistance: while it lasts, the customer's reports ring whatever their priority."""
+        """Agree on on-call assistance: while it lasts, reports ring whatever their priority."""
         who = caller(request, Role.SUPPORT)
         async with pool.connection() as conn:
             with refusals():

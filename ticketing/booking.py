@@ -36,12 +36,8 @@ async def book(conn: Connection, now: datetime, actor: Actor, body: BookingBody)
     if row is None:
         raise NoSuchTicket(f"There is no deployment {body.tenant}/{body.deployment}.")
     await _must_be_served(conn, row[0], row[1], body.from_at)
-    values = {
-        "tenant_id": row[0],
-        "deployment_id": row[1],
-        "from_at": body.from_at,
-        "until_at": body.until_at,
-    }
+    values = {"tenant_id": row[0], "deployment_id": row[1]}
+    values |= {"from_at": body.from_at, "until_at": body.until_at}
     made = await conn.execute(
         Q.insert_booking, values | {"reason": body.reason, "agreed_by": actor.name, "now": now}
     )

@@ -14,6 +14,7 @@ from ticketing import casebook, explain
 from ticketing.errors import NoSuchTicket
 from ticketing.lifecycle import Entry, allowed, fold
 from ticketing.looks import Reckoning, reckon
+from ticketing.opening import SAID
 from ticketing.published import TicketFilter, tickets
 from ticketing.reason import to_documents
 
@@ -114,17 +115,21 @@ def readable(document: Document) -> Iterator[str]:
     yield f"  customer {d['tenant']}, deployment {d['deployment']}, host {d['host'] or '-'}"
     yield f"  opened {d['opened_at']} by {d['opened_by']} ({d['channel']})"
     yield f"  due {d['due_at'] or '-'}, taken {d['taken_at'] or '-'} {d['taken_by'] or ''}".rstrip()
-    if document["flags"]:
-        yield f"  flags: {', '.join(document['flags'])}"
+    if d["flags"]:
+        yield f"  flags: {', '.join(d['flags'])}"
     yield "Why:"
-    yield from (f"  - {_reason(reason)}" for reason in document["decision"])
-    if document["clock"] is not None:
-        yield f"Clock: {document['clock']['state']}, {document['clock']['consumed_s']:g} s consumed"
-        yield from (f"  - {_reason(reason)}" for reason in document["clock"]["reasons"])
+    yield from (_reason(reason) for reason in d["decision"])
+    if d["clock"] is not None:
+        yield f"Clock: {d['clock']['state']}, {d['clock']['consumed_s']:g} s consumed"
+        told = {reason["text"] for reason in d["decision"]}
+        yield from (_reason(reason) for reason in d["clock"]["reasons"] if reason["text"] not in told)
     yield "History:"
-    yield from (f"  {e['at']}  {e['kind']:<13} {e['actor']:<20} {e['reason']}" for e in document["history"])
+    yield from (f"  {e['at']}  {e['kind']:<13} {e['actor']:<20} {e['reason']}" for e in d["history"])
 
 
 def _reason(reason: Document) -> str:
+    """A heading of ours, or a reason below it with its section of the guide."""
+    if reason["code"] == SAID:
+        return f"  {reason['text']}"
     section = f" ({reason['section']})" if reason.get("section") else ""
-    return f"{reason['text']}{section}"
+    return f"    - {reason['text']}{section}"
