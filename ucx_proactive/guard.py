@@ -91,8 +91,8 @@ class _Watched:
         return message
 
     async def drain(self) -> None:
-        """Read on for a moment what the client is still sending: one that is cut off while it sends may never see
-        our answer. What is longer or slower than that is cut off."""
+        """Read on for a moment what the client is still sending: cut off while it sends, it may never see our
+        answer. What is longer or slower than that is cut off."""
         left = DRAIN_BYTES
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):

@@ -177,7 +177,7 @@ class Process:
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=self.settings.stop_within_s,
         )
-        door = config.bind_socket()
+        door = open_door(self.settings.host, self.settings.port)
         front = _Front(config, lambda: self._announce(door.getsockname()[:2]))
         stopping = asyncio.create_task(_stop_front(front, stop))
         try:
@@ -188,6 +188,23 @@ class Process:
     def _announce(self, address: tuple[str, int]) -> None:
         self.address = address
         log.info("listening on http://%s:%d", *address)
+
+
+def open_door(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError.
+
+    Its protocol is named, because asyncio switches Nagle's algorithm off only for sockets that say TCP: else
+    every answer waits 40 ms for an acknowledgement that the client delays."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    door = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if sys.platform != "win32":  # there it would let a second process take the port over
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind((host, port))
+    except OSError as error:
+        door.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
+    return door
 
 
 class _Front(uvicorn.Server):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import httpx
-import pytest
 
 from tests.collector.kit import Agent, Front, running
 from wire.access import Role
@@ -119,29 +118,29 @@ async def test_one_address_cannot_enrol_without_end(database_url: str) -> None:
     assert 1 <= int(codes[3].headers["Retry-After"]) <= 10
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("token", "ucxe_short"),
-        ("host_name", ""),
-        ("host_name", "a\u0000b"),
-        ("host_name", "x" * 300),
-        ("public_key", "A" * 42),
-        ("public_key", "!" * 43),
-        ("facts", {"os": "a\u0000"}),
-        ("facts", {str(n): "x" for n in range(40)}),
-        ("facts", {"os": 10**30}),
-        ("surprise", 1),
-    ],
-)
-async def test_a_faulty_field_is_named(front: Front, field: str, value: object) -> None:
-    """422 with the field, and the token is not used up by it."""
-    body = {
+FAULTY: list[tuple[str, object]] = [
+    ("token", "ucxe_short"),
+    ("host_name", ""),
+    ("host_name", "a\u0000b"),
+    ("host_name", "x" * 300),
+    ("public_key", "A" * 42),
+    ("public_key", "!" * 43),
+    ("facts", {"os": "a\u0000"}),
+    ("facts", {str(n): "x" for n in range(40)}),
+    ("facts", {"os": 10**30}),
+    ("surprise", 1),
+]
+
+
+async def test_a_faulty_field_is_named(front: Front) -> None:
+    """422 with the field, whichever it is."""
+    good = {
         "token": "ucxe_" + "a" * 43,
         "host_name": "h",
         "public_key": Agent(front.http, front.clock).public_key,
         "facts": {},
-    } | {field: value}
-    answer = await front.http.post("/v1/enrol", json=body)
-    assert answer.status_code == 422
-    assert answer.json()["errors"][0]["field"].startswith(field)
+    }
+    for field, value in FAULTY:
+        answer = await front.http.post("/v1/enrol", json=good | {field: value})
+        assert answer.status_code == 422, (field, value)
+        assert answer.json()["errors"][0]["field"].startswith(field)
