@@ -143,8 +143,8 @@ def _books(world: World) -> tuple[verify.Ledger, Books, verify.Phones]:
     journals = {host: oracle.read(path) for host, path in world.journals.items()}
     frames = {(str(host), int(str(ms))): int(str(n)) for host, ms, n in world.query(_FRAMES)}
     pages = {
-        str(page): verify.Page(str(number), str(call), str(state))
-        for page, number, call, state in world.query(_PAGES)
+        str(page): verify.Page(str(number), str(call), bool(placed))
+        for page, number, call, placed in world.query(_PAGES)
     }
     books = Books(
         frames=Counter(frames),
@@ -174,7 +174,7 @@ SELECT split_part(problem_key, '/', 3) || '/' || split_part(problem_key, '/', 5)
 FROM ticket WHERE taken_at IS NOT NULL
 """
 _PAGES = """
-SELECT p.page_id::text, t.number, coalesce(p.bundle_id, p.page_id)::text, p.state
+SELECT p.page_id::text, t.number, coalesce(p.bundle_id, p.page_id)::text, p.placed_at IS NOT NULL
 FROM page p JOIN page_request r USING (tenant_id, page_request_id) JOIN ticket t USING (tenant_id, ticket_id)
 """
 _ACKNOWLEDGED = "SELECT page_id::text FROM acknowledgement WHERE page_id IS NOT NULL"

@@ -29,7 +29,8 @@ class Page(msgspec.Struct, frozen=True):
     """Number."""
     call: str
     """Id of the page whose call it is read out in (its own, unless several tickets share one call)."""
-    state: str
+    placed: bool
+    """We recorded that the provider took the call."""
 
 
 class Books(msgspec.Struct):
@@ -141,7 +142,7 @@ def faults(ledger: Ledger, books: Books, phones: Phones, episodes: set[str]) -> 
     must_frames = ledger.spooled_frames | ledger.stored_frames
     must_events = ledger.spooled_events | ledger.stored_events
     rung = {page.ticket for page in books.pages.values() if page.call in phones.rang}
-    sure = {page.call for page in books.pages.values() if page.state in SURELY_PLACED}
+    sure = {page.call for page in books.pages.values() if page.placed}
     return {
         "lost": [f"frame {key}" for key in sorted(must_frames - books.frames.keys())]
         + [f"event {uid}" for uid in sorted(must_events - books.events.keys())],
@@ -156,9 +157,6 @@ def faults(ledger: Ledger, books: Books, phones: Phones, episodes: set[str]) -> 
         "unacknowledged": [f"page {page}" for page in sorted(phones.answered - books.acknowledged)],
         "gaps": [f"{books.gaps} alerts with gaps between their transitions"] if books.gaps else [],
     }
-
-
-SURELY_PLACED = ("placed", "ringing", "answered", "acknowledged", "declined", "no_answer", "voicemail")
 
 
 def _differences(tickets: Mapping[str, str], episodes: set[str]) -> Iterable[str]:
