@@ -40,7 +40,7 @@ class Progress(msgspec.Struct):
     handled_seq: int
     firing: bool
     priority: int | None
-    """The worst that was handled while it fired; None: it does not."""
+    """What it was when last handled; None: it does not fire, or has been muted all along."""
     look_again_at: datetime | None
     """It fires without a ticket: decide again then."""
 
@@ -104,8 +104,9 @@ async def _fires(
     if step.muted is not None:
         if progress.priority is None:
             await _record_no_ticket(conn, now, fired, "muted", [said(f"muted: {step.muted}")])
-    elif progress.priority is None or step.priority < progress.priority:
-        progress.priority = step.priority
+        return
+    before, progress.priority = progress.priority, step.priority
+    if before is None or step.priority < before:
         await _fired(conn, settings, now, fired, progress)
 
 

@@ -147,9 +147,9 @@ async def _handle(
     try:
         async with pool.connection() as conn, conn.transaction():
             done = await _HANDLERS[kind](conn, settings, now, tenant_id, item)
-    except _AWAY:
-        raise
     except Exception as error:
+        if _is_away(error):
+            raise
         FAILED.labels(kind).inc()
         log.exception("the desk failed on %s %s of tenant %s", kind, item, tenant_id)
         await _note_failure(pool, settings, now, kind, tenant_id, item, error)
@@ -157,6 +157,14 @@ async def _handle(
     if done:
         HANDLED.labels(kind).inc()
     return done
+
+
+def _is_away(error: Exception) -> bool:
+    """The database cannot be reached, shuts down or is out of resources: no item's fault.
+
+    A deadlock or a cancelled statement is of the same class in the driver, but belongs to the item."""
+    state = getattr(error, "sqlstate", None)
+    return isinstance(error, _AWAY) and (state is None or state.startswith(("08", "57P", "53")))
 
 
 async def _note_failure(

@@ -106,6 +106,8 @@ class Status(msgspec.Struct, frozen=True):
     closed_at: datetime | None = None
     recovered_at: datetime | None = None
     """Since when none of its alerts fires; None: one does, or it never had one."""
+    monitored: bool = False
+    """An alert stands behind it: it is not over before that has ended."""
     touched: bool = False
     """A person has done something with it."""
     attended: bool = False
@@ -204,6 +206,7 @@ def _opened(entry: Entry) -> Status:
         priority=int(entry.detail["priority"]),
         opened_at=entry.at,
         running_since=None if held else entry.at,
+        monitored=entry.detail.get("alert") is not None,
         touched=entry.actor != DESK,
     )
 

@@ -104,9 +104,19 @@ def _tidying(status: Status, settings: Settings) -> Iterator[Look]:
         reason = f"recovered by itself {hours} ago and nobody had to touch it (auto-resolve policy)"
         yield _look(status.recovered_at + after, Kind.RESOLVED, {"auto": True}, reason, None)
     after = timedelta(hours=settings.auto_close_after_h)
-    if after and status.state is State.RESOLVED and status.resolved_at is not None:
-        reason = f"resolved {settings.auto_close_after_h:g} h ago and did not come back (auto-close policy)"
-        yield _look(status.resolved_at + after, Kind.CLOSED, {"auto": True}, reason, None)
+    quiet = _quiet_since(status)
+    if after and quiet is not None:
+        reason = f"resolved, and quiet for {settings.auto_close_after_h:g} h (auto-close policy)"
+        yield _look(quiet + after, Kind.CLOSED, {"auto": True}, reason, None)
+
+
+def _quiet_since(status: Status) -> datetime | None:
+    """Since when a resolved ticket is over in fact, too; None: it is not, its alert still fires."""
+    if status.state is not State.RESOLVED or status.resolved_at is None:
+        return None
+    if not status.monitored:
+        return status.resolved_at
+    return None if status.recovered_at is None else max(status.resolved_at, status.recovered_at)
 
 
 def _answers(status: Status, settings: Settings) -> Iterator[Look]:

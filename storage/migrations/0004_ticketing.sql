@@ -6,7 +6,7 @@ CREATE TABLE desk_progress (                -- per alert: how far the desk has h
     deployment_id integer NOT NULL,
     handled_seq   integer NOT NULL DEFAULT 0,
     firing        boolean NOT NULL DEFAULT false,  -- as of handled_seq
-    priority      smallint,                 -- the worst handled while firing
+    priority      smallint,                 -- as of handled_seq; NULL: not firing, or muted all along
     look_again_at timestamptz,              -- fires without a ticket: decide again then
     failures      smallint NOT NULL DEFAULT 0,
     last_error    text,

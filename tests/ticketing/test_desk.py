@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
+import psycopg
 import pytest
 
 from storage.pool import Pool
-from ticketing import desk
+from ticketing import alerts, desk
+from ticketing.actions import Actor, act
 from ticketing.lifecycle import Kind, fold
 from ticketing.settings import Settings
+from ticketing.shapes import Act, Priority, Resolve
 
 from .desk_world import CONTRACTS, MONDAY, World, registry
 
@@ -340,3 +344,58 @@ async def test_a_child_that_worsens_beyond_its_parent_rings(world: World) -> Non
     await world.round()
     assert await world.rows("SELECT count(parent_id) FROM ticket") == [(0,)]
     assert [page[1] for page in await world.pages()] == [True]
+
+
+async def _person(world: World, wanted: Act) -> None:
+    """A person of ours does this to the only ticket."""
+    async with world.pool.connection() as conn:
+        await act(conn, world.settings, world.now, Actor("carla", "test"), "UCX-2026-000001", wanted)
+
+
+async def test_what_a_person_lowered_is_raised_when_the_alert_worsens_again(world: World) -> None:
+    """P1, improved, lowered by a person; when the alert is critical again so is the ticket, and it rings."""
+    alert = await world.fires(priority=1)
+    await world.round()
+    await alert.goes("firing", priority=3)
+    await world.round()
+    await _person(world, Priority(act="priority", to=3, reason="under control"))
+    assert [page[1] for page in await world.pages()] == [False]
+    await alert.goes("firing", priority=1)
+    await world.round()
+    assert (await world.ticket())["priority"] == 1
+    assert [page[1] for page in await world.pages()] == [False, True]
+
+
+async def test_a_resolved_ticket_is_not_closed_while_its_alert_fires(world: World) -> None:
+    """What a person resolved too early stays resolved, not closed, until the alert has ended."""
+    alert = await world.fires()
+    await world.round()
+    await _person(world, Resolve(act="resolve", reason="done"))
+    await world.wind(days=30)
+    assert (await world.ticket())["state"] == "resolved"
+    await alert.goes("resolved")
+    await world.wind(hours=71)
+    assert (await world.ticket())["state"] == "resolved"
+    await world.wind(hours=2)
+    assert (await world.ticket())["state"] == "closed"
+
+
+async def test_a_cancelled_statement_is_the_items_own_failure(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An item whose statements are cancelled is parked like any other; the desk does not take the database
+    for away and goes on with the next."""
+    poisoned, good = await world.fires(rule="poison"), await world.fires(rule="good")
+
+    async def handle(conn: Any, settings: Settings, now: datetime, tenant_id: int, alert_id: int) -> bool:
+        if alert_id == poisoned.alert_id:
+            raise psycopg.errors.QueryCanceled("canceling statement due to statement timeout")
+        return await alerts.handle(conn, settings, now, tenant_id, alert_id)
+
+    monkeypatch.setitem(desk._HANDLERS, "alert", handle)
+    for _ in range(8):
+        await world.round()
+        world.now += timedelta(minutes=1)
+    rows = await world.rows("SELECT alert_id FROM desk_progress WHERE parked_at IS NOT NULL")
+    assert rows == [(poisoned.alert_id,)]
+    assert await world.rows("SELECT alert_id FROM ticket") == [(good.alert_id,)]
