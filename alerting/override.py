@@ -1,26 +1,31 @@
 """Overrides: another threshold for one customer, deployment or host. The narrowest wins, field by field.
 
-rule: host.cpu
-reason: nightly transcoding is normal here        # required: somebody will ask
-enabled: true
-levels:
-  P3: {when: value > 92 %, for: 30 min}           # what is not named stays as it is
-  P2: off                                         # this level never fires here
+An override is a small document::
+
+    rule: host.cpu
+    reason: nightly transcoding is normal here        # required: somebody will ask
+    enabled: true
+    levels:
+      P3: {when: value > 92 %, for: 30 min}           # what is not named stays as it is
+      P2: off                                         # this level never fires here
+    where:                                            # which series: per term, "value" where there is but one
+      value: {system.device: ["sda", "sdb"]}
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from alerting import condition as cond
 from alerting.document import Field, read
 from alerting.inputs import HostScope
-from alerting.pack import condition_field, hold_field
-from alerting.rule import Level, Measured, Rule
+from alerting.pack import condition_field, hold_field, where_field
+from alerting.rule import Level, Measured, Patterns, Rule
 
 _changed = msgspec.structs.replace
+Where = tuple[tuple[str, Patterns], ...]
 
 
 class LevelChange(msgspec.Struct, frozen=True):
@@ -42,6 +47,8 @@ class Patch(msgspec.Struct, frozen=True):
     reason: str
     enabled: bool | None = None
     levels: tuple[LevelChange, ...] = ()
+    where: tuple[tuple[str, Where], ...] = ()
+    """Term -> attribute patterns, in place of the rule's."""
 
 
 class Override(msgspec.Struct, frozen=True):
@@ -77,16 +84,26 @@ class Override(msgspec.Struct, frozen=True):
 def parse_patch(text: str, rules: Sequence[Rule], name: str = "override") -> Patch:
     """The patch in a document, checked against the rules. Raises PackError with every fault."""
     root = read(text, name)
-    fields = root.mapping(("rule", "reason"), ("enabled", "levels"))
+    fields = root.mapping(("rule", "reason"), ("enabled", "levels", "where"))
     rule = next((r for r in rules if "rule" in fields and r.id == fields["rule"].text()), None)
     if rule is None and "rule" in fields:
         fields["rule"].fault(f"there is no rule '{fields['rule'].text()}'")
     enabled = fields["enabled"].flag() if "enabled" in fields else None
     reason = fields["reason"].text() if "reason" in fields else ""
     levels = _levels(fields["levels"], rule) if rule and "levels" in fields else ()
+    where = _where(fields["where"], rule) if rule and "where" in fields else ()
     root.faults.raise_if_any()
     assert rule is not None
-    return Patch(rule.id, reason, enabled, levels)
+    return Patch(rule.id, reason, enabled, levels, where)
+
+
+def _where(field: Field, rule: Rule) -> tuple[tuple[str, Where], ...]:
+    source = rule.source
+    if not isinstance(source, Measured):
+        field.fault("only rules that measure values choose series")
+        return ()
+    names = tuple(name for name, _ in source.terms)
+    return tuple((name, where_field(f)) for name, f in field.mapping((), names).items())
 
 
 def _levels(field: Field, rule: Rule) -> tuple[LevelChange, ...]:
@@ -130,7 +147,17 @@ def patched(rule: Rule, patches: Iterable[Patch]) -> Rule:
             rule = _changed(rule, enabled=patch.enabled)
         if patch.levels and isinstance(rule.source, Measured):
             rule = _with_levels(rule, rule.source, patch)
+        if patch.where and isinstance(rule.source, Measured):
+            rule = _with_series(rule, rule.source, dict(patch.where))
     return rule
+
+
+def _with_series(rule: Rule, source: Measured, where: Mapping[str, Where]) -> Rule:
+    terms = tuple(
+        (name, _changed(selector, where=where[name]) if name in where else selector)
+        for name, selector in source.terms
+    )
+    return _changed(rule, source=_changed(source, terms=terms))
 
 
 def _with_levels(rule: Rule, source: Measured, patch: Patch) -> Rule:

@@ -112,6 +112,8 @@ def _rule(field: Field) -> Rule | None:
     labels = _labels(fields["labels"]) if "labels" in fields else ()
     hidden_by = tuple(f.text() for f in fields["hidden_by"].one_or_more()) if "hidden_by" in fields else ()
     enabled = fields["enabled"].flag() if "enabled" in fields else True
+    if hidden_by and isinstance(source, Matched):
+        fields["hidden_by"].fault("is not for events: they are told once and have no state to hide")
     if source is None or len(field.faults.found) > before:
         return None
     return Rule(**texts, source=source, problem=problem, labels=labels, hidden_by=hidden_by, enabled=enabled)
@@ -141,7 +143,7 @@ def _source(rule: Field, fields: dict[str, Field]) -> Source | None:
 def _measured(fields: dict[str, Field]) -> Measured:
     terms: tuple[tuple[str, Selector], ...]
     if "metric" in fields:
-        terms = (("value", Selector(fields["metric"].text(), _where(fields.get("where")))),)
+        terms = (("value", Selector(fields["metric"].text(), where_field(fields.get("where")))),)
     else:
         terms = tuple((name, _selector(f)) for name, f in fields["terms"].mapping((), None).items())
         if "where" in fields:
@@ -153,10 +155,11 @@ def _measured(fields: dict[str, Field]) -> Measured:
 
 def _selector(field: Field) -> Selector:
     fields = field.mapping(("metric",), ("where",))
-    return Selector(fields["metric"].text() if "metric" in fields else "", _where(fields.get("where")))
+    return Selector(fields["metric"].text() if "metric" in fields else "", where_field(fields.get("where")))
 
 
-def _where(field: Field | None) -> tuple[tuple[str, Patterns], ...]:
+def where_field(field: Field | None) -> tuple[tuple[str, Patterns], ...]:
+    """Attribute -> pattern or patterns."""
     if field is None:
         return ()
     return tuple((key, _patterns(value)) for key, value in field.mapping((), None).items())

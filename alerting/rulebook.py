@@ -20,6 +20,7 @@ from alerting.override import Override, parse_patch
 from alerting.pack import DEFAULT_NAME, default_document, parse_pack
 from alerting.rule import Rule
 from storage.sql import Queries
+from wire.problem import FieldError, NotFound, Unprocessable
 
 Q = Queries.load("alerting")
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -135,3 +136,17 @@ async def remove_override(
     async with conn.transaction():
         await conn.execute(Q.lock_rules)
         return (await conn.execute(Q.remove_override, given)).rowcount > 0
+
+
+async def scope_ids(
+    conn: Connection, tenant: str, deployment: str | None, host: str | None
+) -> tuple[int, int | None, int | None]:
+    """Ids of the names given. Raises NotFound, or Unprocessable for a host without its deployment."""
+    if host is not None and deployment is None:
+        fault = FieldError("deployment", "is missing")
+        raise Unprocessable("A host is named within its deployment.", errors=[fault])
+    given = {"tenant": tenant, "deployment": deployment, "host": host}
+    row = await (await conn.execute(Q.scope_ids, given)).fetchone()
+    if row is None or (deployment and row[1] is None) or (host and row[2] is None):
+        raise NotFound("There is no such tenant, deployment or host.")
+    return row[0], row[1], row[2]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from psycopg import AsyncConnection
 from pydantic import BaseModel, ConfigDict, Field
 
 from alerting import rulebook
@@ -20,7 +19,6 @@ from wire.access import Role
 from wire.problem import FieldError, NotFound, Unprocessable
 
 Q = Queries.load("alerting")
-Connection = AsyncConnection[tuple[Any, ...]]
 _KEY = r"^[a-z0-9][a-z0-9-]{0,62}$"
 _DOCUMENT = r"^[^\x00]*$"
 KeyQuery = Annotated[str, Query(pattern=_KEY)]
@@ -136,7 +134,7 @@ def _add_override_routes(routes: APIRouter, pool: Pool) -> None:
         """Put an override in force, in place of the one for the same rule and scope."""
         who = staff(request, Role.ADMIN)
         async with pool.connection() as conn:
-            ids = await _ids(conn, body.tenant, body.deployment, body.host)
+            ids = await rulebook.scope_ids(conn, body.tenant, body.deployment, body.host)
             try:
                 return InForce(await rulebook.set_override(conn, *ids, body.document, who.name))
             except PackError as error:
@@ -153,24 +151,9 @@ def _add_override_routes(routes: APIRouter, pool: Pool) -> None:
         """Take an override out of force."""
         staff(request, Role.ADMIN)
         async with pool.connection() as conn:
-            ids = await _ids(conn, tenant, deployment, host)
+            ids = await rulebook.scope_ids(conn, tenant, deployment, host)
             if not await rulebook.remove_override(conn, *ids, rule):
                 raise NotFound(f"There is no such override of '{rule}'.")
-
-
-async def _ids(
-    conn: Connection, tenant: str, deployment: str | None, host: str | None
-) -> tuple[int, int | None, int | None]:
-    """Ids of the names given. Raises NotFound, or Unprocessable for a host without its deployment."""
-    if host is not None and deployment is None:
-        raise Unprocessable(
-            "A host is named within its deployment.", errors=[FieldError("deployment", "is missing")]
-        )
-    given = {"tenant": tenant, "deployment": deployment, "host": host}
-    row = await (await conn.execute(Q.scope_ids, given)).fetchone()
-    if row is None or (deployment and row[1] is None) or (host and row[2] is None):
-        raise NotFound("There is no such tenant, deployment or host.")
-    return row[0], row[1], row[2]
 
 
 def _refused(error: PackError) -> Unprocessable:

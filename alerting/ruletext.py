@@ -100,6 +100,7 @@ def _fields(override: Override) -> Iterator[str]:
     patch = override.patch
     if patch.enabled is not None:
         yield f"enabled = {str(patch.enabled).lower()}"
+    yield from (f"the series of {name}" for name, _ in patch.where)
     for level in patch.levels:
         named = {
             "off": level.off,

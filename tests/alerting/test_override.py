@@ -12,7 +12,18 @@ from alerting.pack import default_document, parse_pack
 from alerting.rulebook import load_evaluator, newest_version, remove_override, set_override, store_pack
 from alerting.ruletext import explained
 from storage.pool import Pool
-from tests.alerting.kit import CPU, SCOPE, START, Host, evaluator_in, frame, ingest, minutes, seed
+from tests.alerting.kit import (
+    CPU,
+    SCOPE,
+    START,
+    Host,
+    evaluator_in,
+    frame,
+    ingest,
+    layout_of,
+    minutes,
+    seed,
+)
 
 RULES = parse_pack(default_document()).rules
 
@@ -55,6 +66,22 @@ def test_a_level_or_a_rule_can_be_switched_off() -> None:
     assert first_firing(overriding(off, on), 0.97) == "10 firing P2"
 
 
+def test_an_override_names_the_volumes_whose_end_is_an_outage() -> None:
+    """A deployment's recordings volume reaches P1 once it is named; the limits stay the rule's."""
+    volume = {"system.filesystem.mountpoint": "/recordings"}
+    layout = layout_of(("system.filesystem.free", volume), ("system.filesystem.free_ratio", volume))
+    where = "where: {vital_free: {system.filesystem.mountpoint: [/recordings]}}"
+    text = f"rule: host.disk\nreason: recordings\n{where}"
+    named = Override(1, 1, 1, None, parse_patch(text, RULES))
+    told = []
+    for evaluator in (overriding(), overriding(named)):
+        host = Host(evaluator)
+        for minute in range(7):
+            host.feed(frame(layout, START + minutes(minute), 4e8, 0.01))
+        told.append(host.story[-1])
+    assert told == ["5 firing P2", "2 firing P1"]
+
+
 def test_overrides_of_others_do_not_concern_a_host() -> None:
     """Another tenant's, deployment's or host's override changes nothing, and plans are shared as before."""
     others = [override(1, 2, None, "enabled: false"), override(2, 1, 7, "enabled: false")]
@@ -72,6 +99,7 @@ def test_overrides_of_others_do_not_concern_a_host() -> None:
         ("rule: host.cpu\nreason: r\nlevels: {P2: {when: temperature > 5}}", "levels.P2.when"),
         ("rule: host.cpu\nreason: r\nlevels: {P2: maybe}", "levels.P2"),
         ("rule: host.silent\nreason: r\nlevels: {P2: off}", "levels"),
+        ("rule: host.cpu\nreason: r\nwhere: {other: {a: b}}", "where.other"),
     ],
 )
 def test_a_faulty_override_is_refused_with_its_field(text: str, field: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
@@ -98,3 +100,41 @@ def test_the_commands(tmp_path: Path) -> None:
     replayed = run.invoke(app, ["replay", "--rules", str(pack), "--csv", str(data), "--json"])
     assert json.loads(replayed.output)["then"]["alerts"] == 1
     assert run.invoke(app, ["replay", "--rules", str(pack)]).exit_code == 2
+
+
+def test_the_commands_that_work_on_the_database(database_url: str, tmp_path: Path) -> None:
+    """load, override, explain, unset and replay on stored history; faults end with 1 and a line."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO tenant (tenant_id, key, name, created_at) VALUES (1, 'acme', 'Acme', now())"
+        )
+        conn.execute(
+            "INSERT INTO deployment (tenant_id, deployment_id, key, name, licence, theatre, zone, country, "
+            "created_at) VALUES (1, 1, 'site', 'Site', 'cloud', 'europe', 'Europe/Rome', 'IT', now())"
+        )
+        conn.execute(
+            "INSERT INTO host (tenant_id, deployment_id, name, enrolled_at) VALUES (1, 1, 'node-1', now())"
+        )
+    pack, patch = tmp_path / "p.yaml", tmp_path / "o.yaml"
+    pack.write_text(STRICTER, encoding="utf-8")
+    patch.write_text("rule: host.cpu\nreason: busy\nlevels: {P2: {for: 2 min}}", encoding="utf-8")
+    db, site = ["--database-url", database_url], ["--tenant", "acme", "--deployment", "site"]
+
+    def run(*words: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, list(words))
+        return result.exit_code, result.output
+
+    assert run("load", str(pack), *db)[0] == 0
+    assert run("override", str(patch), *site, *db)[0] == 0
+    code, text = run("explain", *site, "--host", "node-1", "--rule", "host.cpu", *db)
+    assert (code, "value > 98 % for 2 min" in text, "deployment sets P2 for: busy" in text) == (0, True, True)
+    assert run("explain", *site, "--host", "ghost", *db)[0] == 1
+    assert run("override", str(patch), "--tenant", "ghost", *db)[0] == 1
+    assert run("override", str(pack), *site, *db)[0] == 1
+    assert run("unset", "host.cpu", *site, *db)[0] == 0
+    assert run("unset", "host.cpu", *site, *db)[0] == 1
+    span = ["--from", "2026-03-01T00:00:00", "--to", "2026-03-02T00:00:00"]
+    assert run("replay", "--rules", str(pack), *span, *db) == (
+        0,
+        "0 frames: alerts 0 -> 0, tickets 0 -> 0, pages 0 -> 0, noise 0 -> 0, missed 0\n",
+    )

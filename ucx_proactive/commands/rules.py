@@ -15,7 +15,7 @@ from alerting.errors import AlertingError, PackError
 from alerting.pack import Pack, default_document, parse_pack, schema
 from alerting.packdiff import difference
 from alerting.rule import Rule
-from alerting.rulebook import load_evaluator, store_pack
+from alerting.rulebook import load_evaluator, remove_override, scope_ids, set_override, store_pack
 from alerting.ruletest import Case, parse_cases, run_case, uncovered
 from alerting.ruletext import explained, listed
 from alerting.trial import Comparison, Trial, read_csv, scope_of
@@ -173,6 +173,48 @@ async def _on_history(
         for scope in await history.hosts(conn, tenant):
             trial.feed(scope, [frame async for frame in history.frames(conn, scope, start, end)])
     return trial.result()
+
+
+@app.command()
+def override(
+    path: Annotated[Path, typer.Argument(help="The override (YAML): rule, reason, enabled, levels, where.")],
+    tenant: Annotated[str, typer.Option(help="Key of the tenant.")],
+    deployment: Annotated[str | None, typer.Option(help="Key of a deployment. [all]")] = None,
+    host: Annotated[str | None, typer.Option(help="Name of a host. [all]")] = None,
+    by: Annotated[str, typer.Option(help="Who sets it, for the record.")] = "command line",
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Set another threshold for a tenant, a deployment or a host, in place of the one set there before."""
+    text = _text(path)
+
+    async def work(pool: Pool) -> int:
+        async with pool.connection() as conn:
+            ids = await scope_ids(conn, tenant, deployment, host)
+            return await set_override(conn, *ids, text, by)
+
+    version = _told(lambda: with_database(work, database_url, data_dir))
+    typer.echo(f"In force as version {version}.")
+
+
+@app.command()
+def unset(
+    rule: Annotated[str, typer.Argument(help="Id of the rule.")],
+    tenant: Annotated[str, typer.Option(help="Key of the tenant.")],
+    deployment: Annotated[str | None, typer.Option(help="Key of a deployment.")] = None,
+    host: Annotated[str | None, typer.Option(help="Name of a host.")] = None,
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Take an override out of force. Ends with 1 if there is none."""
+
+    async def work(pool: Pool) -> bool:
+        async with pool.connection() as conn:
+            return await remove_override(conn, *await scope_ids(conn, tenant, deployment, host), rule)
+
+    if not _told(lambda: with_database(work, database_url, data_dir)):
+        typer.echo(f"There is no such override of '{rule}'.", err=True)
+        raise typer.Exit(1)
 
 
 def _pack(path: Path | None) -> Pack:
