@@ -2,52 +2,47 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Iterator
 
 from fastapi import APIRouter
 
+import alerting.api
+import alerting.sweep
 import collector.api
+import oncall.api
+import oncall.pager
+import oncall.rota_api
+import ticketing.api
+import ticketing.desk
 from collector.directory import Directory
 from storage.pool import Pool
 from ucx_proactive.settings import Role, Rooms
-from ucx_proactive.supervise import Supervisor, Work
+from ucx_proactive.supervise import Work
 from wire.clock import Clock
 
-# module of the routes -> the section of the settings that its factory takes
-ROUTES = {
-    "alerting.api": "alerting",
-    "ticketing.api": "ticketing",
-    "oncall.api": "oncall",
-    "oncall.rota_api": "oncall",
-}
-# role -> module of the worker, section of its settings
-WORKERS: dict[Role, tuple[str, str]] = {
-    "sweep": ("alerting.sweep", "alerting"),
-    "desk": ("ticketing.desk", "ticketing"),
-    "pager": ("oncall.pager", "oncall"),
-}
+# Addresses that need no credential of ours, because each checks a proof of its own: a provider's signature, the
+# secret in a link that was sent to one person, the secret in a calendar feed's address.
+PUBLIC_PREFIXES = (
+    "/v1/oncall/voice/",
+    "/v1/oncall/sms/",
+    "/v1/oncall/answer/",
+    "/v1/oncall/calendars/",
+)
 
 
 def routers(pool: Pool, rooms: Rooms, clock: Clock, directory: Directory) -> Iterator[APIRouter]:
     """The routes of every room."""
     yield collector.api.router(pool, rooms.collector, clock, directory)
-    for name, section in ROUTES.items():
-        if importlib.util.find_spec(name):
-            yield importlib.import_module(name).router(pool, getattr(rooms, section), clock)
+    yield alerting.api.router(pool, rooms.alerting, clock)
+    yield ticketing.api.router(pool, rooms.ticketing, clock)
+    yield oncall.api.router(pool, rooms.oncall, clock)
+    yield oncall.rota_api.router(pool, rooms.oncall, clock)
 
 
-def add_workers(
-    supervisor: Supervisor, roles: tuple[Role, ...], pool: Pool, rooms: Rooms, clock: Clock
-) -> None:
-    """Register the workers of the given roles."""
-    for role in roles:
-        if role in WORKERS and importlib.util.find_spec(WORKERS[role][0]):
-            supervisor.add(role, _work(role, pool, rooms, clock))
-
-
-def _work(role: Role, pool: Pool, rooms: Rooms, clock: Clock) -> Work:
-    name, section = WORKERS[role]
-    run = importlib.import_module(name).run
-    return lambda stop: run(pool, getattr(rooms, section), clock, stop)
+def workers(pool: Pool, rooms: Rooms, clock: Clock) -> dict[Role, Work]:
+    """The workers by their role (the ingest commit's own are the collector's)."""
+    return {
+        "sweep": lambda stop: alerting.sweep.run(pool, rooms.alerting, clock, stop),
+        "desk": lambda stop: ticketing.desk.run(pool, rooms.ticketing, clock, stop),
+        "pager": lambda stop: oncall.pager.run(pool, rooms.oncall, clock, stop),
+    }

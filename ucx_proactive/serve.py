@@ -35,7 +35,7 @@ from storage.migrate import migrate
 from storage.pool import Pool, open_pool
 from ucx_proactive import health, logs, web
 from ucx_proactive.database import leave_note, own_server
-from ucx_proactive.rooms import add_workers, routers
+from ucx_proactive.rooms import routers, workers
 from ucx_proactive.settings import Rooms, Settings
 from ucx_proactive.supervise import Supervisor
 from wire.clock import Clock, utcnow
@@ -128,7 +128,9 @@ class Process:
         self.meters = Meters(self.registry)
         self.directory = Directory(ingest_pool, clock, ttl_s=tuning.credential_cache_s)
         ingest = self._ingest(ingest_pool) if "ingest" in settings.roles else None
-        add_workers(self.supervisor, settings.roles, work_pool, rooms, clock)
+        for role, work in workers(work_pool, rooms, clock).items():
+            if role in settings.roles:
+                self.supervisor.add(role, work)
         all_routers = [
             health.router(work_pool, self.supervisor, self.registry),
             *routers(work_pool, rooms, clock, self.directory),
@@ -154,9 +156,7 @@ class Process:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Listen and work until ``stop``; then finish in order."""
-        halt = (
-            asyncio.Event()
-        )  # the workers outlive the front door: requests in flight wait for their commits
+        halt = asyncio.Event()  # the workers outlive the front door: requests in flight wait for commits
         workers = asyncio.create_task(self.supervisor.run(halt))
         try:
             await self._listen(stop)

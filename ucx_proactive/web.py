@@ -16,10 +16,11 @@ from ucx_proactive import openapi
 from ucx_proactive.guard import App, Guard, Public
 from ucx_proactive.problems import problem_of, rendered, send_problem
 from ucx_proactive.release import release
+from ucx_proactive.rooms import PUBLIC_PREFIXES
 
 PUBLIC = Public(
     {"/healthz", "/readyz", "/metrics", "/openapi.json", collector.api.ENROL},
-    ("/v1/oncall/voice/",),  # signed by the telephone provider, checked by the room
+    PUBLIC_PREFIXES,
 )
 
 

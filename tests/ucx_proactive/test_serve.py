@@ -93,7 +93,7 @@ def postmasters(data_dir: Path) -> list[psutil.Process]:
 def test_from_nothing_to_ready_through_a_dead_database_to_an_orderly_end(
     data_dir: Path, tmp_path: Path
 ) -> None:
-    """One process's life: an empty directory, all workers well; commands join the running database; PostgreSQL
+    """One process: an empty directory, all workers well; commands join the running database; PostgreSQL
     is killed and comes back by itself; SIGTERM ends it with 0 and leaves no process and no note behind."""
     with serving(data_dir, tmp_path / "serve.log") as serve:
         serve.wait(serve.ready)
