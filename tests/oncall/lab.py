@@ -111,6 +111,12 @@ class Lab:
             row = await (await conn.execute(sql.encode())).fetchone()
         return row[0] if row else None
 
+    async def strangers(self) -> list[str]:
+        """Instructions' addresses of calls that were placed and belong to no page."""
+        known = str(await self.value("SELECT string_agg(page_id::text, ' ') FROM page"))
+        urls = [call.order.url for call in self.exchange.calls.values()]
+        return [url for url in urls if url.split("/")[-2] not in known]
+
     def called(self) -> list[str]:
         """Numbers of all calls that were really placed, in order."""
         return [call.order.to for call in self.exchange.calls.values()]

@@ -40,7 +40,7 @@ async def test_killed_at_every_await_of_placing_a_call_the_page_is_never_lost(
     phone always rings and the key always counts, and at most one call is placed twice.
 
     Broken twin: with the page's row written after the call instead of before it, a kill between them leaves a
-    call that nothing knows; its key is answered 404 and this test sees no acknowledgement of it."""
+    call whose page nobody knows, so that its key would be answered 404 (seen to fail)."""
     doubled, point, again = 0, 0, True
     while again:
         point += 1
@@ -55,6 +55,7 @@ async def test_killed_at_every_await_of_placing_a_call_the_page_is_never_lost(
             await here.look_until(ANSWERED)
             assert set(here.called()) == {ANNA}, f"killed at {point}"
             assert len(here.called()) <= 2, f"killed at {point}"
+            assert await here.strangers() == [], f"killed at {point}: a key on this call would not count"
             doubled += len(here.called()) - 1
     assert point > 10
     assert doubled <= point // 3
@@ -64,7 +65,9 @@ async def test_killed_at_every_await_of_placing_a_call_the_page_is_never_lost(
 async def test_whatever_the_provider_does_the_person_is_reached(
     pool: Pool, registry: Registry, kind: str
 ) -> None:
-    """One fault on the first call: the person still rings and answers."""
+    """One fault on the first call: the person still rings and answers.
+
+    Broken twin: a provider's 2xx taken for delivery waits for ever on ``never-rings`` (seen to fail)."""
     registry.request()
     async with lab(pool) as here:
         here.script(

@@ -113,7 +113,12 @@ async def company_process(journal: Path, *flags: str, speed: str = "0.1") -> Asy
 
 def settings_for(company: Company, public_url: str, **changes: Any) -> Settings:
     """Settings with pauses short enough for a test."""
-    provider = VoiceProvider("primary", company.url, DEMO_SID, DEMO_TOKEN, DEMO_NUMBER)
+    return settings_for_url(company.url, public_url, **changes)
+
+
+def settings_for_url(company_url: str, public_url: str, **changes: Any) -> Settings:
+    """Settings with pauses short enough for a test."""
+    provider = VoiceProvider("primary", company_url, DEMO_SID, DEMO_TOKEN, DEMO_NUMBER)
     values: dict[str, Any] = {
         "public_url": public_url,
         "providers": (provider,),
