@@ -35,9 +35,10 @@ SELECT k.tenant_id, k.host_id
     ON CONFLICT DO NOTHING;
 
 -- name: lock_hosts
--- Locks hosts in (tenant, host) order and reads them, with the newest version of the rules.
+-- Locks hosts in (tenant, host) order and reads them, with the newest version of the rules: the row's own is
+-- read after waiting for its lock, the other one as of the statement's beginning.
 SELECT h.tenant_id, h.host_id, h.version, h.frontier, h.last_seen, h.state,
-       (SELECT coalesce(max(version), 0) FROM rule_change)
+       greatest(h.rule_pack_version, (SELECT max(version) FROM rule_change))
   FROM unnest(%(tenants)s::int[], %(hosts)s::bigint[]) AS k (tenant_id, host_id)
   JOIN host_state h ON h.tenant_id = k.tenant_id AND h.host_id = k.host_id
  ORDER BY h.tenant_id, h.host_id
