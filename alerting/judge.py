@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from alerting import absence, events, gap, hiding, samples, wording
+from alerting import absence, events, flapping, gap, hiding, samples, wording
 from alerting.binding import Binding, Frame, Plan
 from alerting.evaluator import Evaluator
 from alerting.inputs import (
@@ -89,6 +89,7 @@ class Judge:
         self.events: dict[Key, EventTrack] = dict(state.memory.events)
         self.silent: dict[str, SilentTrack] = dict(state.memory.silent)
         self.gaps = state.memory.gaps
+        self.recent = dict(state.memory.recent)
         self.frontier = to_ms(state.frontier) if state.frontier else 0
         self.alerts: list[AlertChange] = []
         self.late: list[int] = []
@@ -153,6 +154,8 @@ class Judge:
 
     def _sample(self, binding: Binding, frame: Frame, at: int, interval: int) -> None:
         key = binding.key
+        if flapping.flaps(self.recent.get(key, ()), at):
+            binding = flapping.steadied(binding)
         step = samples.sample(binding, self.tracks.get(key), binding.values(frame), at, interval)
         _keep(self.tracks, key, step.track)
         self._write(binding.rule, key, step.told, step.change)
@@ -222,6 +225,8 @@ class Judge:
     def _write(self, rule: Rule | None, key: Key, told: Told, change: Change | None) -> None:
         if change is None:
             return
+        if key in self.tracks and told.fired_at == change.at_ms:
+            self.recent[key] = flapping.fired(self.recent.get(key, ()), change.at_ms)
         if rule and rule.hidden_by and key in self.tracks and told.state in hiding.OPEN:
             told = _changed(told, hidden=hiding.hidden_by(rule, self._causes()))
             self.tracks[key] = _changed(self.tracks[key], told=told)
@@ -232,6 +237,8 @@ class Judge:
         if len(self.layouts) > MAX_LAYOUTS:
             newest = sorted(self.layouts, key=self.layouts.__getitem__)[-MAX_LAYOUTS:]
             self.layouts = {name: self.layouts[name] for name in newest}
+        if self.recent:
+            self.recent = flapping.remembered(self.recent, self.now)
         before = self.state
         seen = before.last_seen
         if seen is None or (last_seen is not None and last_seen > seen):
@@ -243,7 +250,7 @@ class Judge:
             from_ms(self.frontier) if self.frontier else None,
             self.evaluator.version,
             seen,
-            Memory(self.layouts, self.tracks, self.events, self.silent, self.gaps),
+            Memory(self.layouts, self.tracks, self.events, self.silent, self.gaps, self.recent),
         )
         return Outcome(self.scope, state, tuple(self.alerts), tuple(self.late), self.failing)
 

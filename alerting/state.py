@@ -118,6 +118,8 @@ class Memory(msgspec.Struct, frozen=True):
     """By rule id."""
     gaps: tuple[Gap, ...] = ()
     """Oldest first."""
+    recent: Mapping[Key, tuple[int, ...]] = {}
+    """When alerts fired within the last hour, ms: what comes and goes is noticed by it."""
 
 
 class _Stored(msgspec.Struct, frozen=True, array_like=True):
@@ -127,6 +129,7 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
     events: list[EventTrack]
     silent: list[SilentTrack]
     gaps: tuple[Gap, ...] = ()
+    recent: list[tuple[str, str, tuple[int, ...]]] = []
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -138,9 +141,10 @@ EMPTY = Memory()
 
 def dump(memory: Memory) -> bytes | None:
     """The blob; None when there is nothing to remember."""
-    parts = [list(held.values()) for held in (memory.tracks, memory.events, memory.silent)]
-    if memory.gaps:
-        parts.append(list(memory.gaps))
+    parts: list[object] = [list(held.values()) for held in (memory.tracks, memory.events, memory.silent)]
+    recent = [(*key, times) for key, times in memory.recent.items()]
+    if memory.gaps or recent:
+        parts += [list(memory.gaps), recent]
     if not memory.layouts and not any(parts):
         return None
     return msgspec.msgpack.encode([VERSION, memory.layouts, *parts])
@@ -160,4 +164,6 @@ def load(blob: bytes | None) -> Memory:
         raise StateError(f"The evaluation state cannot be read: {error}") from error
     tracks = {(t.rule_id, t.instance): t for t in stored.tracks}
     events = {(e.rule_id, e.instance): e for e in stored.events}
-    return Memory(stored.layouts, tracks, events, {s.rule_id: s for s in stored.silent}, stored.gaps)
+    silent = {s.rule_id: s for s in stored.silent}
+    recent = {(rule_id, instance): times for rule_id, instance, times in stored.recent}
+    return Memory(stored.layouts, tracks, events, silent, stored.gaps, recent)

@@ -87,6 +87,22 @@ def test_a_relapse_while_recovering_fires_again() -> None:
     assert host.story[2:] == ["11 recovering P2", "13 firing P2", "14 recovering P2"]
 
 
+def test_an_alert_that_comes_and_goes_must_end_believably() -> None:
+    """Fired three times within an hour, its end is believed only after 15 minutes; an hour later it is as any
+    other. Nothing of it is muted."""
+    rule = ONE.replace("for: 10 min", "for: 1 min").replace("clear_for: 5 min", "clear_for: 1 min")
+    host = Host(evaluator_of(rule))
+    cpu(host, *([0.97] * 3 + [0.1] * 3) * 3)
+    cpu(host, *[0.1] * 20, start=18)
+    assert [s for s in host.story if "resolved" in s] == ["4 resolved P2", "10 resolved P2", "30 resolved P2"]
+    assert host.outcomes[15].alerts[0].change.reason.endswith("recovering, must hold for 15 min")
+    cpu(host, *[0.1] * 60, *[0.97] * 3, *[0.1] * 3, start=38)
+    assert host.story[-1] == "102 resolved P2"
+    assert len(host.state.memory.recent) == 1
+    cpu(host, *[0.1] * 70, start=104)
+    assert host.state.memory.recent == {}
+
+
 def test_late_frames_are_marked_and_change_nothing() -> None:
     """A frame before its layout's newest is stored for replay, not judged (broken twin: judge it; then the
     breaches of before a healthy frame make a false 'for')."""
