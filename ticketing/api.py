@@ -27,6 +27,7 @@ from ticketing.errors import (
 )
 from ticketing.lifecycle import State
 from ticketing.published import TicketFilter
+from ticketing.registry import Language
 from ticketing.registry_api import add_registry_routes
 from ticketing.settings import Settings
 from ticketing.shapes import MAX_ID, AnyAct, BookingBody, Id, KeyParameter, NewTicketBody, Number, RetryBody
@@ -129,12 +130,14 @@ def _add_ticket_routes(routes: APIRouter, pool: Pool, settings: Settings, clock:
                 return await _in_full(conn, who, case.number, clock())
 
     @routes.get("/tickets/{number}", tags=["tickets"])
-    async def get_ticket(request: Request, number: Number) -> Document:
-        """One ticket with its history, clock and decision record."""
+    async def get_ticket(
+        request: Request, number: Number, language: Annotated[Language, Query()] = "en"
+    ) -> Document:
+        """One ticket with its history, clock and decision record; the reasons in ``language``."""
         who = caller(request, Role.READER)
         async with pool.connection() as conn:
             with refusals():
-                return await _in_full(conn, who, number, clock())
+                return reading.in_words(await _in_full(conn, who, number, clock()), language)
 
     @routes.post("/tickets/{number}/acts", tags=["tickets"])
     async def act(request: Request, number: Number, body: AnyAct) -> Document:

@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from storage.sql import Queries
-from ticketing.lifecycle import Entry, Kind, Status, check, fold, newest
+from ticketing.lifecycle import Entry, Kind, Status, check, fold, is_open, newest
 from ticketing.looks import derive, explain
 from ticketing.notify.enqueue import enqueue
 from ticketing.opening import said
@@ -151,7 +151,8 @@ async def save(conn: Connection, case: Case, now: datetime, settings: Settings) 
     columns = msgspec.structs.asdict(status) | msgspec.structs.asdict(derived)
     await conn.execute(Q.update_ticket, columns | {"tenant_id": case.tenant_id, "ticket_id": case.ticket_id})
     key = (case.tenant_id, case.ticket_id)
-    await enqueue(conn, settings, key, recorded, status.priority, derived.due_at, now)
+    why = explain(case.terms, case.history, now) if is_open(status.state) else []
+    await enqueue(conn, settings, key, recorded, status.priority, derived.due_at, why, now)
     return status
 
 

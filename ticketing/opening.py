@@ -123,7 +123,7 @@ def _decision(name: str, decision: entitlement.Decision) -> list[Document]:
 
 def said(text: str) -> Document:
     """A reason that is a text of its own."""
-    return {"code": SAID, "text": text, "section": "", "params": {}}
+    return {"code": SAID, "text": text, "section": "", "params": {"text": text}}
 
 
 # --- what is known, as the core reads it -----------------------------------------------------------------

@@ -14,6 +14,7 @@ from ticketing import casebook, explain
 from ticketing.errors import NoSuchTicket
 from ticketing.lifecycle import Entry, allowed, fold
 from ticketing.looks import Reckoning, reckon
+from ticketing.notify.reasons import in_language
 from ticketing.opening import SAID
 from ticketing.published import TicketFilter, tickets
 from ticketing.reason import to_documents
@@ -21,6 +22,14 @@ from ticketing.reason import to_documents
 Q = Queries.load("ticketing")
 Connection = AsyncConnection[Any]
 Document = dict[str, Any]
+
+
+def in_words(document: Document, language: str) -> Document:
+    """A ticket in full with all its reasons in a language."""
+    clock = document["clock"]
+    if clock is not None:
+        clock = clock | {"reasons": in_language(clock["reasons"], language)}
+    return document | {"decision": in_language(document["decision"], language), "clock": clock}
 
 
 async def ticket_page(conn: Connection, wanted: TicketFilter) -> Document:

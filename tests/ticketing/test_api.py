@@ -97,6 +97,16 @@ async def test_a_reported_ticket_lives_on_the_same_clock(desk: Desk) -> None:
     assert (again.status_code, again.json()["number"]) == (200, body["number"])
 
 
+async def test_the_record_is_told_in_the_language_asked_for(desk: Desk) -> None:
+    """The same reasons in Italian and Arabic; an unknown language is refused."""
+    number = (await desk.report()).json()["number"]
+    italian = (await desk.get(f"/tickets/{number}", language="it")).json()
+    assert any("ore lavorative da lun 2 mar 2026" in reason["text"] for reason in italian["decision"])
+    arabic = (await desk.get(f"/tickets/{number}", language="ar")).json()
+    assert any("ساعات عمل" in reason["text"] for reason in arabic["clock"]["reasons"])
+    assert (await desk.get(f"/tickets/{number}", language="xx")).status_code == 422
+
+
 async def test_reports_of_those_without_cover_are_refused_with_reasons(desk: Desk) -> None:
     """A lapsed customer's report is refused, and the refusal says why."""
     refused = await desk.report("lapsed-co")

@@ -21,6 +21,8 @@ from ticketing.settings import Settings
 
 Q = Queries.load("ticketing.notify")
 Connection = AsyncConnection[Any]
+_TOLD = ("target-", "calendar-", "deadline-", "asia-pacific-hours", "no-sla-by-channel")
+"""Codes of the reasons that a customer is told."""
 
 
 async def enqueue(
@@ -30,13 +32,18 @@ async def enqueue(
     recorded: Sequence[Entry],
     priority: int,
     due_at: datetime | None,
+    reasons: Sequence[dict[str, Any]],
     now: datetime,
 ) -> None:
-    """Queue what these newly recorded entries of the ticket ``key`` (tenant id, ticket id) must tell."""
+    """Queue what these newly recorded entries of the ticket ``key`` (tenant id, ticket id) must tell.
+
+    ``reasons``: the clock's arithmetic as stored reasons, of which the target's and deadline's are told."""
     told = [entry for entry in recorded if topic_of(entry) is not None]
     known = await _surroundings(conn, key) if told else None
     if known is None:
         return
+    why = tuple(reason for reason in reasons if str(reason["code"]).startswith(_TOLD))
+    known = msgspec.structs.replace(known, reasons=why)
     staff = await people(conn)
     for letter in letters(told, known, staff, priority, due_at):
         if letter.channel == "webhook" or settings.smtp_host:

@@ -65,6 +65,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """The person who took it in charge."""
     reason: str = ""
     """For resolutions and waiting: what a person wrote."""
+    reasons: tuple[dict[str, Any], ...] = ()
+    """How the deadline follows, as stored reasons."""
     after_h: int = 0
     """For escalations: working hours since opening."""
     role: str = ""
@@ -95,6 +97,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     readers: tuple[Reader, ...]
     webhooks: tuple[str, ...]
     """URLs."""
+    reasons: tuple[dict[str, Any], ...] = ()
+    """How the deadline follows, as stored reasons."""
 
 
 def topic_of(entry: Entry) -> Topic | None:
@@ -193,6 +197,7 @@ def _message(
         proactive=known.proactive,
         by=str(entry.detail.get("by", "")),
         reason=entry.reason if by_person else "",
+        reasons=known.reasons if topic in ("opened", "reopened") else (),
         after_h=int(entry.detail.get("after_h", 0)),
         role=str(entry.detail.get("role", "")),
     )

@@ -1,29 +1,23 @@
 """A message in the reader's language: subject, plain text and HTML (Arabic right to left).
 
-The English texts are the message ids of the catalogues (``catalogue/<language>.po``), which are read as they
-are: there is nothing to compile and no second copy to forget.
+The English texts are the message ids of the catalogues (see ``catalogues.py``).
 """
 
 from __future__ import annotations
 
-import gettext
 import html
 from collections.abc import Iterator
 from datetime import datetime
-from functools import cache
-from importlib.resources import files
-from io import BytesIO
 from zoneinfo import ZoneInfo
 
 import msgspec
 from babel.dates import format_datetime
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
 
+from ticketing.notify.catalogues import catalogue
 from ticketing.notify.letters import Message
+from ticketing.notify.reasons import told
 
 RIGHT_TO_LEFT = frozenset({"ar"})
-SOURCE = "en"
 
 SUBJECTS = {
     "opened": "[{number}] Ticket opened: {title}",
@@ -57,6 +51,7 @@ DUE_BEST_EFFORT = "We aim to take charge of it by {due}; this time is not guaran
 NO_TARGET = "There is no fixed time for taking charge of it."
 IN_CHARGE = "In charge: {by}"
 WRITTEN = "What was written: {reason}"
+HOW = "How this time follows: {why}"
 PAUSED = "Until then its clock stands still."
 COMES_BACK = "Should the problem come back, tell us the ticket's number: it will be reopened."
 SUPPORT = "Your support team"
@@ -65,7 +60,7 @@ TEXTS = (
     *PRIORITIES.values(),
     *LEADS.values(),
     *(GREETING, PROBLEM, PRIORITY, PROACTIVE, DUE, DUE_BEST_EFFORT, NO_TARGET),
-    *(IN_CHARGE, WRITTEN, PAUSED, COMES_BACK, SUPPORT),
+    *(IN_CHARGE, WRITTEN, HOW, PAUSED, COMES_BACK, SUPPORT),
 )
 """Every text that the catalogues translate."""
 
@@ -77,18 +72,6 @@ class Worded(msgspec.Struct, frozen=True):
     """One line."""
     text: str
     html: str
-
-
-@cache
-def catalogue(language: str) -> gettext.NullTranslations:
-    """The translations into a language; English needs none."""
-    if language == SOURCE:
-        return gettext.NullTranslations()
-    source = files("ticketing.notify").joinpath("catalogue", f"{language}.po")
-    compiled = BytesIO()
-    write_mo(compiled, read_po(BytesIO(source.read_bytes()), locale=language))
-    compiled.seek(0)
-    return gettext.GNUTranslations(compiled)
 
 
 def word(message: Message) -> Worded:
@@ -109,6 +92,7 @@ class _Speaker:
         self._values = values | {
             "priority": self._catalogue.gettext(PRIORITIES[message.priority]),
             "at": _told(message.at, message),
+            "why": "; ".join(told(message.reasons, message.language)),
             "due": "" if message.due_at is None else _told(message.due_at, message),
         }
 
@@ -136,6 +120,8 @@ def _more(message: Message, say: _Speaker) -> Iterator[str]:
         yield say(PROACTIVE)
     if message.topic in ("opened", "reopened"):
         yield say(_target(message))
+        if message.reasons:
+            yield say(HOW)
     if message.topic in ("waiting_customer", "waiting_third_party"):
         yield say(PAUSED)
     if message.topic == "resolved":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,12 +18,14 @@ from wire.clock import utcnow
 
 app = typer.Typer(help="Look at tickets.", no_args_is_help=True, pretty_exceptions_enable=False)
 HERE = Path("ucx-data")
+Tongue = Literal["it", "en", "fr", "de", "es", "pt", "ar"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def show(
     number: Annotated[str, typer.Argument(help="The ticket's number: UCX-2026-000123.")],
+    language: Annotated[Tongue, typer.Option(help="Of the reasons.")] = "en",
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = HERE,
@@ -32,7 +34,8 @@ def show(
 
     async def read(pool: Pool) -> dict[str, Any]:
         async with pool.connection() as conn:
-            return await reading.ticket_in_full(conn, number, None, None, utcnow())
+            found = await reading.ticket_in_full(conn, number, None, None, utcnow())
+            return reading.in_words(found, language)
 
     try:
         document = with_database(read, database_url, data_dir)

@@ -9,8 +9,12 @@ from typing import get_args
 
 import pytest
 
+from ticketing.notify.catalogues import catalogue
 from ticketing.notify.letters import Message, Topic
-from ticketing.notify.wording import TEXTS, catalogue, word
+from ticketing.notify.reasons import told
+from ticketing.notify.wording import TEXTS, word
+from ticketing.reason import Reason, to_documents
+from ticketing.reason_texts import TEMPLATES
 from ticketing.registry import LANGUAGES
 
 AT = datetime(2026, 12, 24, 15, 30, tzinfo=UTC)
@@ -75,3 +79,53 @@ def test_what_others_wrote_cannot_become_markup_or_headers() -> None:
     assert "restarted &lt;it&gt;" in worded.html
     assert "\r" not in worded.subject
     assert "{number.__class__}" in worded.text
+
+
+CLOSING = "2026-12-24T17:00:00+00:00"
+DEADLINE = Reason(
+    "deadline-hours",
+    {"hours": 2, "start_at": "2026-12-24T15:30:00+00:00", "zone": "Europe/Rome"},
+    "§4",
+    (
+        Reason("day-until-closing", {"open_s": 5400, "close_time": CLOSING, "zone": "Europe/Rome"}),
+            {"open_s": 5400, "close_time": "2026-12-24T17:00:00+00:00", "zone": "Europe/Rome"},
+        ),
+        Reason("day-holiday", {"on_day": "2026-12-25", "plan": "Gold", "hours": "09:00-18:00"}),
+        Reason("due", {"due_short": "2026-12-25T08:30:00+00:00", "zone": "Europe/Rome"}),
+    ),
+)
+
+
+def test_the_deadlines_arithmetic_in_italian_and_arabic() -> None:
+    """The same sum, told in Italian and in Arabic, with dates, durations and plurals of the language."""
+    [italian] = told(to_documents([DEADLINE]), "it")
+    assert italian == (
+        "2 ore lavorative da gio 24 dic 2026 16:30 Rome: 1 h 30 min fino alla chiusura delle 18:00; "
+        "ven 25 dic è festivo con orario Gold 09:00-18:00; scade ven 25 dic 09:30"
+    )
+    [arabic] = told(to_documents([DEADLINE]), "ar")
+    assert "ساعات عمل" in arabic
+    assert "Gold" in arabic
+
+
+@pytest.mark.parametrize("language", ["it", "ar"])
+def test_the_whole_decision_record_is_translated(language: str) -> None:
+    """In Italian and Arabic every reason has its text, with the same values."""
+    for code, text in TEMPLATES.items():
+        translated = catalogue(language).gettext(text)
+        assert _fields(translated) == _fields(text), code
+        assert translated != text or code in ("said", "day-working"), code
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_clocks_reasons_are_translated_everywhere(language: str) -> None:
+    """What a customer's mail tells of its deadline exists in all seven languages."""
+    for code, text in TEMPLATES.items():
+        if code.startswith(("target-", "calendar-", "deadline-", "due")) and language != "en":
+            assert catalogue(language).gettext(text) != text, code
+
+
+def test_reasons_of_another_release_stay_english() -> None:
+    """A record that this release has no text for is told as it was stored."""
+    unknown = {"code": "from-the-future", "text": "something new", "section": "", "params": {}}
+    assert told([unknown, {"code": "due", "text": "due then"}], "it") == ["something new", "due then"]
