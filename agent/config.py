@@ -2,6 +2,7 @@
 
     collector_url: https://collector.example.com   # default: what enrolment said
     ca_file: /etc/ucx-agent/ca.pem                 # trust only these roots
+    proxy: http://proxy.example.com:3128           # or none; default: the system's
     processes: [sqlservr, {name: portal, match: "w3wp*", arguments: "*portal*"}]
     intervals: {cpu: 15, volume: 60}               # seconds, per check
     disable: [network]                             # checks that are not wanted
@@ -27,6 +28,7 @@ import yaml
 
 from agent.address import fault_of_url
 from agent.checks.process import ProcessRule
+from agent.proxy import fault_of_proxy
 from wire.limits import SPOOL_HORIZON_DAYS
 
 CHECKS = ("cpu", "memory", "volume", "disk", "network", "process", "host", "agent", "top")
@@ -61,6 +63,7 @@ class Config(msgspec.Struct, frozen=True):
 
     collector_url: str | None = None
     ca_file: Path | None = None
+    proxy: str | None = None
     processes: tuple[ProcessRule, ...] = ()
     intervals: dict[str, float] = {}
     """Per check; the others keep their own default."""
@@ -201,6 +204,12 @@ class _Reader:
             self.fault(node, field, wrong)
         return {"collector_url": text}
 
+    def proxy(self, node: yaml.Node, field: str) -> dict[str, Any]:
+        text = self.text(node, field)
+        if wrong := fault_of_proxy(text) if text else None:
+            self.fault(node, field, wrong)
+        return {field: text}
+
     def path(self, node: yaml.Node, field: str) -> dict[str, Any]:
         text = self.text(node, field, 4096)
         if text is not None and not Path(text).is_absolute():
@@ -296,6 +305,7 @@ def _lists(*allowed: str) -> Callable[[_Reader, yaml.Node, str], dict[str, Any]]
 _FIELDS: dict[str, Callable[[_Reader, yaml.Node, str], dict[str, Any]]] = {
     "collector_url": _Reader.url,
     "ca_file": _Reader.path,
+    "proxy": _Reader.proxy,
     "processes": _Reader.processes,
     "intervals": _Reader.intervals,
     "disable": _Reader.disable,

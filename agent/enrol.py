@@ -15,6 +15,7 @@ import msgspec
 from agent import VERSION
 from agent.delivery import Reply, read_problem
 from agent.identity import Identity, make_key, public_key, save_identity
+from agent.proxy import Proxy
 from agent.transport import Transport, Unreachable
 from wire.batch import AgentId
 
@@ -53,6 +54,7 @@ def enrol(
     *,
     ca_file: Path | None = None,
     platform_version: str | None = None,
+    proxy: Proxy | None = None,
 ) -> Identity:
     """Enrol this host. Repeatable: the key is kept, so an answer that was lost can be asked for again."""
     prepare_state(state)
@@ -62,7 +64,7 @@ def enrol(
         "public_key": public_key(make_key(state)),
         "facts": facts(platform_version),
     }
-    transport = Transport(collector_url, ca_file)
+    transport = Transport(collector_url, ca_file, proxy=proxy)
     try:
         headers = {"Content-Type": "application/json"}
         reply = transport.request("POST", "/v1/enrol", msgspec.json.encode(request), headers)

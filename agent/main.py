@@ -43,6 +43,7 @@ def _enrol(parsed: argparse.Namespace) -> int:
     from agent.address import fault_of_url
     from agent.enrol import EnrolmentError, enrol, host_name
     from agent.identity import IdentityError, NotEnrolled, load_identity
+    from agent.proxy import choose as choose_proxy
 
     options = _options(parsed)
     token = _token(parsed)
@@ -69,6 +70,7 @@ def _enrol(parsed: argparse.Namespace) -> int:
             parsed.host_name or host_name(),
             ca_file=options.ca_file,
             platform_version=parsed.platform_version,
+            proxy=choose_proxy(options.collector_url, options.proxy),
         )
     except (EnrolmentError, IdentityError, OSError) as fault_:
         return _fail(str(fault_), 1)
@@ -182,6 +184,13 @@ def _shared(parser: argparse.ArgumentParser, default: str | None) -> None:
     add("--collector", default=default, metavar="URL", help="the collector's address")
     add("--ca-file", type=Path, default=default, help="trust only the roots in this PEM file")
     add(
+        "--proxy",
+        type=_proxy,
+        default=default,
+        metavar="URL",
+        help="http proxy to go through, or 'none' (default: configuration, then the system's)",
+    )
+    add(
         "--insecure-http",
         action="store_true",
         default=False if default is None else default,
@@ -223,6 +232,14 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _proxy(text: str) -> str:
+    from agent.proxy import fault_of_proxy
+
+    if fault := fault_of_proxy(text):
+        raise argparse.ArgumentTypeError(fault)
+    return text
+
+
 def _options(parsed: argparse.Namespace) -> Options:
     return Options(
         state_dir=parsed.state_dir or default_state_dir(),
@@ -231,6 +248,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         collector_url=parsed.collector or os.environ.get("UCX_COLLECTOR"),
         ca_file=parsed.ca_file,
         insecure_http=parsed.insecure_http,
+        proxy=parsed.proxy,
         interval_s=getattr(parsed, "interval", None),
         ship_every_s=getattr(parsed, "ship_every", None),
         max_backoff_s=getattr(parsed, "max_backoff", None),

@@ -19,6 +19,8 @@ class Options(NamedTuple):
     """Overrides configuration and enrolment."""
     ca_file: Path | None = None
     insecure_http: bool = False
+    proxy: str | None = None
+    """Overrides configuration and environment; ``none`` = a direct line."""
     interval_s: float | None = None
     """Overrides the interval of every check."""
     ship_every_s: float | None = None

@@ -25,6 +25,7 @@ from agent.identity import Identity, load_identity, load_key
 from agent.measure import Measurer
 from agent.options import Options
 from agent.outbox import Outbox
+from agent.proxy import choose as choose_proxy
 from agent.runner import Runner
 from agent.selection import make_checks, make_groups
 from agent.shipper import Shipper
@@ -207,7 +208,9 @@ def collector_url(options: Options, config: Config, identity: Identity) -> str:
 
 def make_transport(options: Options, config: Config, identity: Identity) -> Transport:
     """The connection that the options, the configuration and enrolment ask for."""
-    return Transport(collector_url(options, config, identity), options.ca_file or config.ca_file)
+    url = collector_url(options, config, identity)
+    proxy = choose_proxy(url, options.proxy or config.proxy)
+    return Transport(url, options.ca_file or config.ca_file, proxy=proxy)
 
 
 def _number(text: str) -> int:

@@ -1,32 +1,35 @@
 """HTTP to the collector, bounded in every direction: no redirects, a small answer, a hard end in time.
 
-    Unreachable       no answer: name, connection, TLS, time
+    Unreachable       no answer: name, connection, proxy, TLS, time
     `- NotTrusted     the certificate is not one that we trust
 
-Plain http is for loopback addresses only, or when the administrator says so explicitly.
+Plain http is for loopback addresses only, or when the administrator says so explicitly. Python's own
+http.client does the work: a larger client costs a customer's host more memory than the rest of the agent.
 """
 
 from __future__ import annotations
 
+import http.client
 import socket
 import ssl
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from agent import VERSION
-from agent.address import is_loopback
 from agent.delivery import Reply
+from agent.proxy import Proxy
 
 MAX_ANSWER_BYTES = 65_536
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
 TOTAL_TIMEOUT_S = 60.0
 """No request takes longer, however slowly an answer drips."""
+_HEADERS = {"User-Agent": f"ucx-agent/{VERSION}", "Accept": "application/json"}
+KEEP_S = 90.0
+"""A connection that was idle for longer is not used again."""
 
 
 class Unreachable(Exception):
@@ -47,49 +50,103 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
 class Transport:
     """One connection to the collector, one request at a time."""
 
-    def __init__(self, url: str, ca_file: Path | None = None, total_s: float = TOTAL_TIMEOUT_S) -> None:
-        self._base = url.rstrip("/")
+    def __init__(
+        self,
+        url: str,
+        ca_file: Path | None = None,
+        total_s: float = TOTAL_TIMEOUT_S,
+        proxy: Proxy | None = None,
+    ) -> None:
+        parts = urlsplit(url.rstrip("/"))
+        self._host, self._path = parts.hostname or "", parts.path
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._authority = parts.netloc
+        self._tls = tls_context(ca_file) if parts.scheme == "https" else None
+        self._proxy = proxy
         self._total_s = total_s
-        self._stream: Any = None
-        parts = urlsplit(url)
-        self._client = httpx.Client(
-            verify=tls_context(ca_file) if parts.scheme == "https" else False,
-            trust_env=not is_loopback(parts.hostname or ""),
-            follow_redirects=False,
-            timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=90.0),
-            headers={"User-Agent": f"ucx-agent/{VERSION}", "Accept": "application/json"},
-        )
+        self._connection: http.client.HTTPConnection | None = None
+        self._socket: socket.socket | None = None
+        """Of the connection; http.client lets go of it while an answer is read to its end."""
+        self._used_s = 0.0
+        self._cut = False
 
     def close(self) -> None:
-        self._client.close()
+        """Give the connection back; the next request opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Reply:
         """One request; raises Unreachable. A body that is too long comes back cut."""
+        self._cut = False
         end = threading.Timer(self._total_s, self._cut_off)
         end.daemon = True
         end.start()
         try:
             return self._ask(method, path, body, headers)
-        except httpx.TimeoutException as fault:
-            raise Unreachable(f"no answer in time ({type(fault).__name__})") from None
-        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, ValueError) as fault:
-            raise _unreachable(fault) from None
+        except TimeoutError:
+            self.close()
+            raise Unreachable("no answer in time") from None
+        except (http.client.HTTPException, OSError, ValueError) as fault:
+            self.close()
+            raise self._unreachable(fault) from None
         finally:
             end.cancel()
 
     def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Reply:
-        request = self._client.build_request(
-            method, self._base + path, content=body, headers=headers, extensions={"trace": self._trace}
-        )
-        response = self._client.send(request, stream=True)
-        try:
-            answer, complete = _bounded_body(response, time.monotonic() + self._total_s)
-        finally:
-            response.close()
+        """A kept connection that the other side has closed meanwhile is replaced, once."""
+        kept = self._kept()
+        if kept is not None:
+            try:
+                return self._exchange(kept, method, path, body, headers)
+            except (http.client.RemoteDisconnected, ConnectionError):
+                self.close()
+                if self._cut:
+                    raise
+        return self._exchange(self._open(), method, path, body, headers)
+
+    def _kept(self) -> http.client.HTTPConnection | None:
+        if self._connection is not None and time.monotonic() - self._used_s > KEEP_S:
+            self.close()
+        return self._connection
+
+    def _open(self) -> http.client.HTTPConnection:
+        via = (self._proxy.host, self._proxy.port) if self._proxy else (self._host, self._port)
+        connection = self._connection = self._unopened(via)
+        self._socket = None
+        connection.connect()
+        connection.sock.settimeout(READ_TIMEOUT_S)
+        self._socket = connection.sock
+        return connection
+
+    def _unopened(self, via: tuple[str, int]) -> http.client.HTTPConnection:
+        if self._tls is None:
+            return http.client.HTTPConnection(*via, timeout=CONNECT_TIMEOUT_S)
+        connection = http.client.HTTPSConnection(*via, timeout=CONNECT_TIMEOUT_S, context=self._tls)
+        if self._proxy is not None:
+            connection.set_tunnel(self._host, self._port, _proxy_headers(self._proxy))
+        return connection
+
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: dict[str, str],
+    ) -> Reply:
+        target, more = self._path + path, {**_HEADERS, "Host": self._authority}
+        if self._proxy is not None and self._tls is None:
+            target, more = f"http://{self._authority}{target}", more | _proxy_headers(self._proxy)
+        connection.request(method, target, body, more | headers)
+        response = connection.getresponse()
+        answer, complete = _bounded_body(response)
+        self._used_s = time.monotonic()
+        if not complete or response.will_close:
+            self.close()
         head = response.headers
         return Reply(
-            response.status_code,
+            response.status,
             head.get("content-type", ""),
             head.get("retry-after", ""),
             head.get("date", ""),
@@ -97,36 +154,34 @@ class Transport:
             complete,
         )
 
-    def _trace(self, event: str, info: dict[str, Any]) -> None:
-        """Remember the connection in use, so that it can be cut."""
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            self._stream = info.get("return_value")
-
     def _cut_off(self) -> None:
         """From the timer's thread: end a request that drips. The reading side then sees a closed socket."""
-        stream = self._stream
-        sock = stream.get_extra_info("socket") if stream is not None else None
+        self._cut = True
+        sock: socket.socket | None = self._socket or getattr(self._connection, "sock", None)
         if sock is not None:
-            try:
+            with suppress(OSError):
                 # Not SSLSocket's own method: it would pull the TLS state from under the reading thread.
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
-            except OSError:
-                return
+
+    def _unreachable(self, fault: Exception) -> Unreachable:
+        text = str(fault) or type(fault).__name__
+        if isinstance(fault, ssl.SSLCertVerificationError):
+            return NotTrusted(f"TLS: {text}")
+        if self._cut:
+            return Unreachable(f"no answer within {self._total_s:g} s")
+        through = f"through the proxy {self._proxy}: " if self._proxy else ""
+        return Unreachable(f"{through}{text[:300]}")
 
 
-def _bounded_body(response: httpx.Response, end_s: float) -> tuple[bytes, bool]:
+def _proxy_headers(proxy: Proxy) -> dict[str, str]:
+    return {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
+
+
+def _bounded_body(response: http.client.HTTPResponse) -> tuple[bytes, bool]:
     """The raw body (no decompression: nothing of ours is compressed on the way back), and if it is whole."""
-    parts, size = [], 0
-    for part in response.iter_raw(16_384):
-        parts.append(part)
-        size += len(part)
-        if size > MAX_ANSWER_BYTES or time.monotonic() > end_s:
-            return b"".join(parts)[:MAX_ANSWER_BYTES], False
-    return b"".join(parts), True
-
-
-def _unreachable(fault: Exception) -> Unreachable:
-    text = str(fault) or type(fault).__name__
-    if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
-        return NotTrusted(f"TLS: {text}")
-    return Unreachable(text)
+    body = response.read(MAX_ANSWER_BYTES + 1)
+    if len(body) > MAX_ANSWER_BYTES:
+        return body[:MAX_ANSWER_BYTES], False
+    if response.length:
+        raise http.client.IncompleteRead(body, response.length)
+    return body, True
