@@ -88,8 +88,6 @@ DEADLINE = Reason(
     "§4",
     (
         Reason("day-until-closing", {"open_s": 5400, "close_time": CLOSING, "zone": "Europe/Rome"}),
-            {"open_s": 5400, "close_time": "2026-12-24T17:00:00+00:00", "zone": "Europe/Rome"},
-        ),
         Reason("day-holiday", {"on_day": "2026-12-25", "plan": "Gold", "hours": "09:00-18:00"}),
         Reason("due", {"due_short": "2026-12-25T08:30:00+00:00", "zone": "Europe/Rome"}),
     ),
