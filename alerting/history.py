@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from psycopg import AsyncConnection
 
 from alerting.inputs import FrameInput, HostScope
+from collector.published import frames_between
 from storage.sql import Queries
-from wire.layout import Layout
 
 Q = Queries.load("alerting")
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -27,11 +26,6 @@ async def frames(
     conn: Connection, scope: HostScope, start: datetime, end: datetime
 ) -> AsyncIterator[FrameInput]:
     """A host's frames between two times, oldest first."""
-    given = {"tenant_id": scope.tenant_id, "host_id": scope.host_id, "start": start, "end": end}
-    layouts: dict[bytes, Layout] = {}
-    async with conn.transaction(), conn.cursor(name="history") as cursor:
-        await cursor.execute(Q.stored_frames, given)
-        async for digest, body, at, values in cursor:
-            if digest not in layouts:
-                layouts[digest] = msgspec.msgpack.decode(body, type=Layout)
-            yield FrameInput(digest, layouts[digest], at, values)
+    async with conn.transaction():
+        async for stored in frames_between(conn, scope.tenant_id, scope.host_id, start, end):
+            yield FrameInput(stored.layout_digest, stored.layout, stored.at, stored.values)

@@ -378,15 +378,6 @@ SELECT d.tenant_id, d.deployment_id, d.zone
 -- A tenant's id by its key.
 SELECT tenant_id FROM tenant WHERE key = %(tenant)s;
 
--- name: stored_frames
--- A host's stored frames of a stretch of time, with their layouts, oldest first.
-SELECT l.digest, l.body, f.time, f.values
-  FROM frame f
-  JOIN layout l ON l.tenant_id = f.tenant_id AND l.layout_id = f.layout_id
- WHERE f.tenant_id = %(tenant_id)s AND f.host_id = %(host_id)s
-   AND f.time > %(start)s AND f.time < %(end)s
- ORDER BY f.time, f.layout_id;
-
 -- name: record_past_alert
 -- An alert that was over before we heard of it, with all its transitions; not where one is on record already.
 WITH past AS (

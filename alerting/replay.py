@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
@@ -18,14 +18,11 @@ from alerting.inputs import AlertChange, Change, FrameInput, HostScope, HostStat
 from alerting.judge import evaluate
 from alerting.published import State
 from alerting.state import Gap, Memory, Track
+from collector.published import frames_between
 from storage.sql import Queries
-from wire.layout import Layout
 
 Q = Queries.load("alerting")
 Connection = AsyncConnection[tuple[Any, ...]]
-CHUNK = 2_000
-"""Frames fetched and judged at a time."""
-
 _changed = msgspec.structs.replace
 
 
@@ -51,36 +48,23 @@ async def _judged(conn: Connection, evaluator: Evaluator, scope: HostScope, gap:
     tracks = {(track.rule_id, track.instance): track for track in gap.tracks}
     state = HostState(scope.tenant_id, scope.host_id, memory=Memory(tracks=tracks))
     alerts: list[AlertChange] = []
-    async for frames in _frames(conn, scope, gap):
-        outcome = evaluate(evaluator, scope, state, frames, frames[-1].at)
+    async for frame in _frames(conn, scope, gap):
+        outcome = evaluate(evaluator, scope, state, [frame], frame.at)
         state = outcome.state
         alerts += outcome.alerts
     return gaps.episodes(alerts)
 
 
-async def _frames(conn: Connection, scope: HostScope, gap: Gap) -> Any:
-    """The gap's stored frames in time order, in chunks."""
-    given = {
-        "tenant_id": scope.tenant_id,
-        "host_id": scope.host_id,
-        "start": from_ms(gap.start),
-        "end": from_ms(gap.end),
-    }
-    layouts: dict[bytes, Layout] = {}
-    async with conn.cursor(name="gap") as cursor:
-        await cursor.execute(Q.stored_frames, given)
-        while rows := await cursor.fetchmany(CHUNK):
-            if frames := list(_inputs(rows, gap, layouts)):
-                yield frames
+async def _frames(conn: Connection, scope: HostScope, gap: Gap) -> AsyncIterator[FrameInput]:
+    """The gap's stored frames in time order.
 
-
-def _inputs(rows: list[tuple[Any, ...]], gap: Gap, layouts: dict[bytes, Layout]) -> Iterator[FrameInput]:
-    for digest, body, at, values in rows:
-        start, end = gap.layouts.get(bytes(digest[:8]), (0, 0))
-        if start < to_ms(at) < end:
-            if digest not in layouts:
-                layouts[digest] = msgspec.msgpack.decode(body, type=Layout)
-            yield FrameInput(digest, layouts[digest], at, values)
+    They carry the host's own clock, judged ones the corrected one: about an end of the gap a frame may be
+    missing or seen twice, which neither makes nor ends an alert that lasts longer than the clock is off."""
+    span = (from_ms(gap.start), from_ms(gap.end))
+    async for stored in frames_between(conn, scope.tenant_id, scope.host_id, *span):
+        start, end = gap.layouts.get(stored.layout_digest[:8], (0, 0))
+        if start < to_ms(stored.at) < end:
+            yield FrameInput(stored.layout_digest, stored.layout, stored.at, stored.values)
 
 
 async def _settled(

@@ -14,16 +14,23 @@ whole of ``alerting.evaluate.evaluate`` for one frame per host, as the ingest co
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+import sys
+from pathlib import Path
 
-from alerting.evaluate import Evaluator, FrameInput, HostScope, HostState, evaluate
-from alerting.pack import default_document, parse_pack
-from alerting.state import dump
-from wire.layout import Layout, Series, digest, encode
+HERE = Path(__file__).resolve().parent
+if Path(sys.path[0]).resolve() == HERE:  # run as a script: never shadow the standard calendar
+    sys.path[0] = str(HERE.parent)
+
+import argparse  # noqa: E402 - see above
+import json  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from datetime import UTC, datetime, timedelta  # noqa: E402
+
+from alerting.evaluate import Evaluator, FrameInput, HostScope, HostState, evaluate  # noqa: E402
+from alerting.pack import default_document, parse_pack  # noqa: E402
+from alerting.state import dump  # noqa: E402
+from wire.layout import Layout, Series, digest, encode  # noqa: E402
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 SERIES = 200

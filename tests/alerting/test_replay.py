@@ -78,6 +78,10 @@ async def site(pool: Pool) -> Site:
             "VALUES (1, 1, %s, %s, now())",
             [digest_of(CPU), layouts.encode(CPU)],
         )
+        await conn.execute(
+            "INSERT INTO host_layout (tenant_id, host_id, layout_id, first_seen) VALUES (1, %s, 1, now())",
+            [scope.host_id],
+        )
     return Site(pool, scope, await evaluator_in(pool))
 
 
