@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from ticketing import contract
+from ticketing.policy import load_releases
 from ticketing.registry import Fault, Registry, Tenant, document_of
 
 Act = Literal["add", "change", "supersede", "remove"]
@@ -103,6 +105,18 @@ def _unknown_deployments(known: set[Path], wanted: Registry) -> Iterator[Fault]:
                 if ("tenants", tenant_key, "deployments", deployment) not in known:
                     field = f"tenants.{tenant_key}.contacts.{key}.deployments[{n}]"
                     yield Fault(field=field, message=f"this tenant has no deployment '{deployment}'")
+
+
+def doubts(wanted: Registry) -> Iterator[str]:
+    """What a person should look at before it is applied; none of it refuses the document."""
+    for tenant_key, tenant in wanted.tenants.items():
+        for key, deployment in tenant.deployments.items():
+            if deployment.contract is None:
+                continue
+            rules = contract.licence_rules(load_releases()[-1], deployment.licence)
+            bought = msgspec.convert(deployment.contract.model_dump(), contract.Contract)
+            for doubt in contract.doubts(bought, rules):
+                yield f"tenants.{tenant_key}.deployments.{key}.contract.{doubt}"
 
 
 _SIGNS: Mapping[Act, str] = {"add": "+", "change": "~", "supersede": "~", "remove": "-"}

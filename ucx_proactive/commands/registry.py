@@ -10,8 +10,8 @@ import typer
 
 from storage.pool import Pool
 from ticketing.registry import RegistryError
-from ticketing.registry_file import apply_file, plan_file
-from ticketing.registry_plan import Change, readable
+from ticketing.registry_file import apply_file, parse, plan_file
+from ticketing.registry_plan import Change, doubts, readable
 from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
 from wire.clock import utcnow
 
@@ -51,6 +51,8 @@ def _report(file: Path, database_url: str | None, data_dir: Path, *, apply: bool
     except RegistryError as error:
         _tell_faults(file, error)
         raise typer.Exit(2) from None
+    for doubt in doubts(parse(text)[0]):
+        typer.echo(f"look at {doubt}", err=True)
     for change in changes:
         typer.echo(readable(change))
     typer.echo(f"{len(changes)} thing(s) {'changed' if apply else 'would change'}.")

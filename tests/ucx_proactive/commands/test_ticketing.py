@@ -72,6 +72,13 @@ def test_faults_are_told_with_file_and_line(document: Path, database_url: str) -
     )
 
 
+def test_doubtful_contracts_are_pointed_out(document: Path, database_url: str) -> None:
+    """A subscription shorter than its minimum is applied, and a line asks to look at it."""
+    document.write_text(DOCUMENT.replace("2027-12-31", "2026-12-31"))
+    applied = _registry("apply", document, database_url)
+    assert (applied.exit_code, "contract.end: shorter than the minimum" in applied.output) == (0, True)
+
+
 async def _report(url: str) -> str:
     pool = await open_pool(url, max_size=1)
     body = NewTicketBody(tenant="acme", deployment="main", channel="phone", priority=2, title="No calls")
