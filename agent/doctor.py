@@ -22,6 +22,8 @@ from agent.delivery import Reply, date_s, read_problem
 from agent.identity import Identity, IdentityError, load_identity, load_key
 from agent.options import Options
 from agent.preview import look
+from agent.proxy import Proxy
+from agent.proxy import choose as choose_proxy
 from agent.run import BadAddress, collector_url
 from agent.token import sign
 from agent.transport import NotTrusted, Transport, Unreachable, tls_context
@@ -154,13 +156,27 @@ def _collector(
     except BadAddress as fault:
         yield problem("collector", str(fault), "Correct collector_url.")
         return
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    for finding in _reach(host, port, parts.scheme == "https", options.ca_file or config.ca_file):
+    proxy = choose_proxy(url, options.proxy or config.proxy)
+    for finding in _way(url, proxy, options.ca_file or config.ca_file):
         yield finding
         if finding.level is Level.PROBLEM:
             return
-    yield from _talk(url, options, config, identity, clock)
+    yield from _talk(url, options, config, identity, clock, proxy)
+
+
+def _way(url: str, proxy: Proxy | None, ca_file: Path | None) -> Iterator[Finding]:
+    """To the collector itself, or to the proxy in front of it."""
+    if proxy is None:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        yield from _reach(parts.hostname or "", port, parts.scheme == "https", ca_file)
+        return
+    try:
+        socket.create_connection((proxy.host, proxy.port), _CONNECT_S).close()
+    except OSError as fault:
+        yield problem("proxy", f"{proxy}: {fault}", "Correct `proxy`, or HTTPS_PROXY; 'none' goes without.")
+        return
+    yield ok("proxy", f"{proxy} accepts connections")
 
 
 def _reach(host: str, port: int, tls: bool, ca_file: Path | None) -> Iterator[Finding]:
@@ -182,21 +198,50 @@ def _reach(host: str, port: int, tls: bool, ca_file: Path | None) -> Iterator[Fi
 
 
 def _handshake(connection: socket.socket, host: str, ca_file: Path | None) -> Finding:
+    address = connection.getpeername()
     try:
         with tls_context(ca_file).wrap_socket(connection, server_hostname=host) as secured:
             return ok("TLS", f"{secured.version()}, certificate trusted")
     except ssl.SSLCertVerificationError as fault:
-        return problem(
-            "TLS",
-            f"the certificate is not trusted: {fault.verify_message}",
-            "If a proxy inspects TLS, exempt the collector; for a private authority set ca_file.",
-        )
+        return _untrusted(f"{fault.verify_message}{issuer(address, host)}")
     except OSError as fault:
         return problem("TLS", str(fault), "Something between here and the collector breaks TLS.")
 
 
+def _untrusted(why: str) -> Finding:
+    return problem(
+        "TLS",
+        f"the certificate is not trusted: {why}",
+        "If a proxy inspects TLS (the issuer tells), exempt the collector; for a private authority set"
+        " ca_file. Until then nothing is sent and nothing is deleted.",
+    )
+
+
+def issuer(address: tuple[str, int], host: str) -> str:
+    """Who issued the certificate that is shown there, as a remark; empty when it cannot be told."""
+    from cryptography import x509
+
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection(address[:2], _CONNECT_S) as line,
+            context.wrap_socket(line, server_hostname=host) as secured,
+        ):
+            shown = secured.getpeercert(binary_form=True) or b""
+        names = x509.load_der_x509_certificate(shown).issuer
+    except (OSError, ValueError):
+        return ""
+    return f"; it was issued by '{', '.join(str(name.value) for name in names)[:200]}'"
+
+
 def _talk(
-    url: str, options: Options, config: Config, identity: Identity | None, clock: Clock
+    url: str,
+    options: Options,
+    config: Config,
+    identity: Identity | None,
+    clock: Clock,
+    proxy: Proxy | None,
 ) -> Iterator[Finding]:
     """Ask for a layout that nobody has: the answer proves collector, clock and credential."""
     timekeeper = Timekeeper(clock)
@@ -206,13 +251,13 @@ def _talk(
             headers = _credential(options.state_dir, identity, timekeeper)
         except IdentityError:
             identity = None
-    transport = Transport(url, options.ca_file or config.ca_file)
+    transport = Transport(url, options.ca_file or config.ca_file, proxy=proxy)
     try:
         sent = timekeeper.raw_s()
         reply = transport.request("POST", "/v1/batches", b"", headers)
         received = timekeeper.raw_s()
     except NotTrusted as fault:
-        yield problem("TLS", str(fault), "For a private authority set ca_file.")
+        yield _untrusted(str(fault))
         return
     except Unreachable as fault:
         yield problem("collector", str(fault), "Is this the collector's address? Does a proxy interfere?")

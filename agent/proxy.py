@@ -61,7 +61,7 @@ def choose(url: str, configured: str | None) -> Proxy | None:
     we speak (socks, a script), counts as none: `doctor` then shows that the direct line fails."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if configured == DIRECT or is_loopback(host) and configured is None:
+    if configured == DIRECT or (is_loopback(host) and configured is None):
         return None
     text = configured or _of_system(parts.scheme, f"{host}:{parts.port}" if parts.port else host)
     return parse(text) if text and fault_of_proxy(text) is None else None

@@ -21,6 +21,7 @@ FAULTS = {
     "url_without_scheme": (1, "collector_url", "must look like https://"),
     "url_with_password": (1, "collector_url", "must not hold a user name"),
     "url_not_text": (1, "collector_url", "must be text"),
+    "proxy_not_http": (1, "proxy", "must look like http://proxy"),
     "ca_file_relative": (1, "ca_file", "must be an absolute path"),
     "interval_of_unknown_check": (3, "intervals.gpu", "is no check; checks are cpu, memory"),
     "interval_zero": (2, "intervals.cpu", "must be between 1 and 3600"),
