@@ -7,6 +7,7 @@ Until then, columns that are gone are None and new ones are left out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ STEADY = 3
 """Ticks in a row after which a changed set of columns is adopted."""
 _EXACT = 2.0**53
 """Whole numbers below this travel as integers: fewer bytes, same value."""
+_PRECISION_BITS = 21
+"""Of a fraction: the lower half of its eight bytes is then zero, and compresses to nothing."""
+_PRECISION = 2.0**_PRECISION_BITS
 
 
 class Held(NamedTuple):
@@ -59,10 +63,15 @@ def fit(columns: tuple[Column, ...], reading: Reading | None) -> list[float | No
 
 
 def compact(value: float | None) -> float | None:
-    """The same number, as cheap as it travels; None for what is not a number."""
+    """The number as it travels: whole ones exactly, others to six digits; None for what is not a number."""
     if value is None or value != value or not -_LARGEST <= value <= _LARGEST:
         return None
-    return int(value) if -_EXACT < value < _EXACT and value == int(value) else value
+    if not -_EXACT < value < _EXACT:
+        return value
+    if value == int(value):
+        return int(value)
+    part, power = math.frexp(value)
+    return math.ldexp(round(part * _PRECISION), power - _PRECISION_BITS)
 
 
 _LARGEST = 1.7976931348623157e308

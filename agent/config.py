@@ -9,7 +9,7 @@
     volumes: {include: [/mnt/recordings], exclude: ["/boot*"]}
     disks: {exclude: ["sr*"]}
     interfaces: {exclude: ["wlan*"]}
-    ship_every: 30                                 # seconds that readings wait for company
+    ship_every: 60                                 # seconds that readings wait for company
     spool: {max_mb: 128, max_days: 7}
     max_backoff: 300                               # seconds, longest pause between two tries
     log_level: info
@@ -72,7 +72,7 @@ class Config(msgspec.Struct, frozen=True):
     volumes_exclude: tuple[str, ...] = ()
     disks_exclude: tuple[str, ...] = ()
     interfaces_exclude: tuple[str, ...] = ()
-    ship_every: float = 30.0
+    ship_every: float = 60.0
     spool_mb: float = 128.0
     spool_days: float = float(SPOOL_HORIZON_DAYS)
     max_backoff: float = 300.0

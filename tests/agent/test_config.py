@@ -83,7 +83,7 @@ def test_the_example_in_the_module_is_good(tmp_path: Path) -> None:
     )
     assert config.intervals == {"cpu": 15, "volume": 60}
     assert config.volumes_include == ("/mnt/recordings",)
-    assert (config.ship_every, config.spool_mb, config.max_backoff) == (30, 128, 300)
+    assert (config.ship_every, config.spool_mb, config.max_backoff) == (60, 128, 300)
 
 
 def test_a_missing_file_means_the_defaults_unless_it_was_named(tmp_path: Path) -> None:
