@@ -20,6 +20,7 @@ from oncall.settings import Settings
 from oncall.store import LockedCall
 from oncall.targets import Conn
 from oncall.voice import twiml
+from oncall.voice.languages import notice, phrases
 from oncall.voice.signature import Fields, is_signed
 from storage.pool import Pool
 from ticketing import published
@@ -67,7 +68,7 @@ class Callbacks:
             call = await _locked(conn, tenant_id, page_id)
             await store.apply(conn, call, _picked_up(form), now, proof=_proof(form))
             if not call.needed:
-                return twiml.goodbye(_over(call.end_reason))
+                return _bye(call.page, _over(call.end_reason), phrases(call.page.language).over)
             briefings = await _briefings(conn, call)
         machine = is_machine(form.get("AnsweredBy", ""))
         return self._menu(call.page, briefings, turn, via, now, machine=machine)
@@ -82,11 +83,14 @@ class Callbacks:
             name = call.page.person_name
             if news := from_key(digits, name, form.get("CallSid")):
                 await store.apply(conn, call, news, now, channel="voice", proof=_proof(form))
-                return twiml.goodbye(_farewell(call, news))
+                words = phrases(call.page.language)
+                theirs = words.next_one if news.state is State.DECLINED else words.confirmed
+                return _bye(call.page, _farewell(call, news), theirs)
             text = f"{name} pressed {digits[:10]!r}: the message is read again"
             await store.tell_once(conn, call.page, now, "key", text, _proof(form))
             briefings = await _briefings(conn, call)
-        lead = "" if digits == Key.REPEAT else f"{twiml.WRONG_KEY} "
+        wrong = phrases(call.page.language).wrong_key if call.page.language else twiml.WRONG_KEY
+        lead = "" if digits == Key.REPEAT else f"{wrong} "
         return self._menu(call.page, briefings, turn, via, now, lead=lead)
 
     def _menu(
@@ -106,6 +110,11 @@ class Callbacks:
         # A machine hears it once: the verdict may be wrong, and then a key counts.
         last = machine or turn >= self._settings.menu_repeats
         again = None if last else url("twiml", turn + 1)
+        if page.language and briefings:
+            said = phrases(page.language)
+            text = lead + notice(page.person_name, briefings[0], page.language)
+            words = twiml.Wording(said.menu, said.nothing, said.code)
+            return twiml.menu(text, url("gather", turn), again, words)
         if len(briefings) > 1:
             items = twiml.summary(page.person_name, briefings, now)
             return twiml.menu_after(items, url("gather", turn), again, len(briefings), lead)
@@ -132,6 +141,11 @@ def _picked_up(form: dict[str, str]) -> News:
     return from_status("in-progress", form.get("AnsweredBy", ""), form.get("CallSid")) or News(
         State.ANSWERED, "the phone was picked up", form.get("CallSid")
     )
+
+
+def _bye(page: Page, ours: str, theirs: str) -> str:
+    """Good-bye to a technician, or to a customer's contact in its language."""
+    return twiml.goodbye(theirs, phrases(page.language).code) if page.language else twiml.goodbye(ours)
 
 
 def _over(end_reason: str) -> str:

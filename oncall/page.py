@@ -58,6 +58,7 @@ class Page(msgspec.Struct, frozen=True):
     page_id: UUID
     page_request_id: int
     person_id: int
+    """A customer's contact: minus its contact_id."""
     person_name: str
     address: str
     """What is dialled, E.164 (or where it is sent)."""
@@ -78,6 +79,8 @@ class Page(msgspec.Struct, frozen=True):
     hung_up_at: datetime | None = None
     bundle_id: UUID | None = None
     """The page whose call reads out this ticket too; None: this page has its own call."""
+    language: str = ""
+    """Of a customer's notice; '' = a technician's call."""
 
     @property
     def live(self) -> bool:

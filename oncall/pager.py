@@ -30,7 +30,7 @@ from oncall.errors import ProviderError
 from oncall.line import Hold, Pass, Ring, Verdict, may_ring
 from oncall.messenger import PROVIDERS, Messenger
 from oncall.page import News, Page, State, from_status
-from oncall.paging import Advance, Ask, Lines, Move, Paging, Place, Resolve, Wait, decide
+from oncall.paging import Advance, Ask, End, Lines, Move, Paging, Place, Resolve, Wait, decide
 from oncall.settings import Settings, check
 from oncall.sql import Q
 from oncall.store import Claim
@@ -136,6 +136,8 @@ class Pager:
                 await self._wait(claim, move, lines)
             case Advance():
                 await self._advance(claim, move)
+            case End():
+                await self._end(claim, move.reason)
 
     async def _decide(self, claim: Claim, lines: Lines) -> Move:
         paging, now = claim.paging, self._clock()
@@ -174,7 +176,9 @@ class Pager:
         line = await store.line_of(conn, claim.paging, target.person_id, target.name, window_s, now)
         if line.spent == self._settings.calls_per_hour:
             log.critical("the spend cap of %s calls an hour is reached: calls are spaced", line.spent)
-        return may_ring(line, self._settings, now)
+        verdict = may_ring(line, self._settings, now)
+        # A customer's notice is about one ticket, in the contact's language.
+        return Ring(0) if target.language and isinstance(verdict, Ring) else verdict
 
     async def _join(self, conn: Conn, claim: Claim, move: Place, lead: Page, most: int) -> None:
         """Pages for the other tickets that this call reads out."""
@@ -265,6 +269,14 @@ class Pager:
             metrics.LOOPS.inc()
             log.critical("page request %s: %s", claim.paging.page_request_id, move.reason)
 
+    async def _end(self, claim: Claim, reason: str) -> None:
+        now = self._clock()
+        async with self._pool.connection() as conn, conn.transaction():
+            if await store.is_mine(conn, claim):
+                await store.tell(conn, claim.paging, now, "ended", f"paging ends: {reason}")
+                await conn.execute(Q.end_paging, claim.key | {"reason": reason, "now": now})
+                await store.release(conn, claim, now, reason, now)
+
     async def _hang_up_rest(self, claim: Claim) -> None:
         """The need is over: end the calls that are queued or ringing, as well as we can."""
         paging = claim.paging
@@ -322,6 +334,7 @@ def _new_page(paging: Paging, move: Place, now: datetime) -> Page:
         provider=PROVIDERS.get(target.transport, move.provider),
         provider_ref=None,
         created_at=now,
+        language=target.language,
     )
 
 

@@ -46,6 +46,8 @@ class Target(msgspec.Struct, frozen=True):
     """E.164 for voice and SMS."""
     transport: str = "voice"
     ring_s: int = 30
+    language: str = ""
+    """Of a customer's notice; '' = one of our people, in English."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -77,6 +79,8 @@ class Paging(msgspec.Struct, frozen=True):
     waiting_for: int | None = None
     """The person whose phone was in use at the last look."""
     waiting_since: datetime | None = None
+    audience: str = "technician"
+    """``customer``: a notice to the customer's contacts; it does end when nobody answers."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -118,7 +122,13 @@ class Advance(msgspec.Struct, frozen=True):
     """Everybody was tried and nobody answered: alarm."""
 
 
-Move = Place | Resolve | Ask | Wait | Advance
+class End(msgspec.Struct, frozen=True):
+    """A customer's notice that nobody took. (What wakes our own people never ends by itself.)"""
+
+    reason: str
+
+
+Move = Place | Resolve | Ask | Wait | Advance | End
 
 
 Lines = Mapping[int, Hold | Pass]
@@ -136,6 +146,10 @@ def decide(
     """The next move. ``step`` is the policy's at the present position, None past the last one."""
     here = [p for p in pages if (p.step, p.attempt, p.round) == paging.position]
     if step is None:
+        if paging.audience == "customer" and paging.position.step == 0:
+            return End("the customer has no contact who can be called at any hour")
+        if paging.audience == "customer" and paging.position.round >= settings.customer_rounds:
+            return End("no contact of the customer confirmed the notice")
         return _past_the_last(paging.position, settings, now)
     waits: list[Wait] = []
     for move in _per_target(here, step, settings, now):

@@ -9,8 +9,8 @@ SELECT tenant_id, page_request_id FROM paging
 
 -- name: begin
 -- The paging of a new page request, once however many pagers begin it.
-INSERT INTO paging (tenant_id, page_request_id, ticket_id, policy, priority, state, created_at, next_look_at, look_reason)
-VALUES (%(tenant_id)s, %(page_request_id)s, %(ticket_id)s, %(policy)s, %(priority)s, 'active', %(now)s, %(now)s, 'new')
+INSERT INTO paging (tenant_id, page_request_id, ticket_id, audience, policy, priority, state, created_at, next_look_at, look_reason)
+VALUES (%(tenant_id)s, %(page_request_id)s, %(ticket_id)s, %(audience)s, %(policy)s, %(priority)s, 'active', %(now)s, %(now)s, 'new')
 ON CONFLICT (tenant_id, page_request_id) DO NOTHING
 
 -- name: active_keys
@@ -34,7 +34,7 @@ WHERE (tenant_id, page_request_id) = (
     LIMIT 1
     FOR UPDATE SKIP LOCKED)
 RETURNING tenant_id, page_request_id, ticket_id, policy, priority, step, attempt, round, fence, created_at, state,
-    waiting_for, waiting_since
+    waiting_for, waiting_since, audience
 
 -- name: still_mine
 -- Locks the paging if the claim still stands; no row: somebody else has claimed it since.
@@ -72,8 +72,9 @@ WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s AND st
 
 -- name: insert_acknowledgement
 -- The person's answer, once per page whatever is repeated.
-INSERT INTO acknowledgement (tenant_id, page_request_id, ticket_id, page_id, person_id, at, channel, proof)
-VALUES (%(tenant_id)s, %(page_request_id)s, %(ticket_id)s, %(page_id)s, %(person_id)s, %(at)s, %(channel)s, %(proof)s)
+INSERT INTO acknowledgement (tenant_id, page_request_id, ticket_id, page_id, person_id, contact_id, at, channel, proof)
+VALUES (%(tenant_id)s, %(page_request_id)s, %(ticket_id)s, %(page_id)s, %(person_id)s, %(contact_id)s, %(at)s, %(channel)s,
+        %(proof)s)
 ON CONFLICT DO NOTHING
 RETURNING acknowledgement_id
 
@@ -86,9 +87,11 @@ FOR UPDATE
 -- name: insert_page
 -- A page, written before the provider is asked.
 INSERT INTO page (tenant_id, page_id, page_request_id, person_id, person_name, address, transport,
-                  step, attempt, round, fence, state, provider, created_at, bundle_id)
+                  step, attempt, round, fence, state, provider, created_at, bundle_id,
+                  language)
 VALUES (%(tenant_id)s, %(page_id)s, %(page_request_id)s, %(person_id)s, %(person_name)s, %(address)s, %(transport)s,
-        %(step)s, %(attempt)s, %(round)s, %(fence)s, %(state)s, %(provider)s, %(created_at)s, %(bundle_id)s)
+        %(step)s, %(attempt)s, %(round)s, %(fence)s, %(state)s, %(provider)s, %(created_at)s, %(bundle_id)s,
+        %(language)s)
 
 -- name: update_page
 -- The page after news; its row is locked by the caller.
@@ -114,7 +117,7 @@ FOR UPDATE OF p
 -- The pages of one call, worst and newest ticket first; their pagings are locked by the caller.
 SELECT g.tenant_id, g.page_id, g.page_request_id, g.person_id, g.person_name, g.address, g.transport, g.step,
        g.attempt, g.round, g.fence, g.state, g.provider, g.provider_ref, g.created_at, g.placed_at, g.ringing_at,
-       g.answered_at, g.ended_at, g.hung_up_at, g.bundle_id
+       g.answered_at, g.ended_at, g.hung_up_at, g.bundle_id, g.language
 FROM page g JOIN paging p USING (tenant_id, page_request_id)
 WHERE g.page_id = %(lead)s OR g.bundle_id = %(lead)s
 ORDER BY p.priority, p.created_at DESC, p.page_request_id
@@ -144,7 +147,7 @@ SELECT
 -- name: take_waiting
 -- Other pagings that wait for this person's phone: they join its next call, worst and newest first.
 SELECT tenant_id, page_request_id, ticket_id, policy, priority, step, attempt, round, fence, created_at, state,
-    waiting_for, waiting_since
+    waiting_for, waiting_since, audience
 FROM paging
 WHERE state = 'active' AND waiting_for = %(person_id)s AND (lease_until IS NULL OR lease_until <= now())
   AND NOT (tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s)
@@ -173,7 +176,7 @@ WHERE (tenant_id, page_request_id) = (
 -- All pages of one page request, oldest first.
 SELECT tenant_id, page_id, page_request_id, person_id, person_name, address, transport, step, attempt, round,
        fence, state, provider, provider_ref, created_at, placed_at, ringing_at, answered_at, ended_at, hung_up_at,
-       bundle_id
+       bundle_id, language
 FROM page WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s
 ORDER BY created_at, page_id
 
@@ -220,7 +223,7 @@ ORDER BY event_no
 
 -- name: acknowledgements
 -- Who answered, when and how.
-SELECT a.acknowledgement_id, a.page_id, coalesce(n.name, ''), a.at, a.channel, a.proof
+SELECT a.acknowledgement_id, a.page_id, coalesce(n.name, a.proof->>'by', ''), a.at, a.channel, a.proof
 FROM acknowledgement a LEFT JOIN person n USING (person_id)
 WHERE a.tenant_id = %(tenant_id)s AND a.page_request_id = %(page_request_id)s
 ORDER BY a.acknowledgement_id
@@ -231,3 +234,11 @@ SELECT g.tenant_id, g.page_id, p.state, g.page_request_id
 FROM page g JOIN paging p USING (tenant_id, page_request_id)
 WHERE g.transport = 'sms' AND g.address = %(number)s AND g.created_at > %(now)s - interval '1 day'
 ORDER BY g.created_at DESC
+
+-- name: contacts
+-- The customer's contacts for a ticket's deployment who can be called at any hour.
+SELECT c.contact_id, c.name, c.phone, c.languages
+FROM contact c JOIN ticket t ON t.tenant_id = c.tenant_id
+WHERE t.tenant_id = %(tenant_id)s AND t.ticket_id = %(ticket_id)s AND c.reachable_24h
+  AND (c.deployment_ids = '{}' OR t.deployment_id = ANY(c.deployment_ids))
+ORDER BY c.contact_id

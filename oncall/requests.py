@@ -15,7 +15,7 @@ from ticketing.published import PageRequest
 
 async def begin_new(conn: Conn, now: datetime) -> int:
     """A paging for every open page request that has none; how many were begun."""
-    wanted = {_key(r): r for r in await published.open_page_requests(conn) if r.audience == "technician"}
+    wanted = {_key(r): r for r in await published.open_page_requests(conn)}
     if not wanted:
         return 0
     tenants, requests = zip(*wanted, strict=True)
@@ -30,6 +30,7 @@ async def _begin(conn: Conn, request: PageRequest, now: datetime) -> None:
     briefing = await published.briefing(conn, request.tenant_id, request.ticket_id)
     key = {"tenant_id": request.tenant_id, "page_request_id": request.page_request_id}
     row = key | {"ticket_id": request.ticket_id, "policy": request.policy, "now": now}
+    row["audience"] = request.audience
     begun = await conn.execute(Q.begin, row | {"priority": briefing.priority if briefing else 1})
     if begun.rowcount:
         detail = {"policy": request.policy, "requested_at": request.requested_at.isoformat()}

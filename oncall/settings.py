@@ -88,6 +88,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long a message (SMS, email, webhook) has for an answer when its step does not say."""
     failed_pause_s: Seconds = 5.0
     """Pause after every provider has failed for one attempt."""
+    customer_rounds: Annotated[int, msgspec.Meta(ge=1)] = 2
+    """How often all contacts of a customer are tried with a notice before it is given up."""
     person_calls: Annotated[int, msgspec.Meta(ge=1)] = 3
     """So many calls to one person within ``person_window_s`` ring one by one; then tickets are bundled."""
     person_window_s: Seconds = 900.0

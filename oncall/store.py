@@ -45,10 +45,11 @@ async def claim_due(conn: Conn, lease_s: float, now: datetime) -> Claim | None:
 
 def _claim(row: tuple[Any, ...]) -> Claim:
     tenant_id, request_id, ticket_id, policy, priority, step, attempt, round_, *rest = row
-    fence, created_at, state, waiting_for, waiting_since = rest
+    fence, created_at, state, waiting_for, waiting_since, audience = rest
     position = Position(step, attempt, round_)
     key = (tenant_id, request_id, ticket_id, policy, priority)
-    return Claim(Paging(*key, position, fence, created_at, waiting_for, waiting_since), state == "active")
+    paging = Paging(*key, position, fence, created_at, waiting_for, waiting_since, audience)
+    return Claim(paging, state == "active")
 
 
 async def is_mine(conn: Conn, claim: Claim) -> bool:
@@ -169,8 +170,10 @@ async def acknowledge(
     paging = await (await conn.execute(Q.lock_paging, _key(page))).fetchone()
     if paging is None:
         return
-    row = _key(page) | {"ticket_id": paging[0], "page_id": page.page_id, "person_id": page.person_id}
-    row |= {"at": now, "channel": channel, "proof": Jsonb(proof)}
+    ours = page.person_id > 0
+    row = _key(page) | {"ticket_id": paging[0], "page_id": page.page_id, "at": now, "channel": channel}
+    row |= {"person_id": page.person_id if ours else None, "contact_id": None if ours else -page.person_id}
+    row["proof"] = Jsonb(proof | {"by": page.person_name})
     inserted = await conn.execute(Q.insert_acknowledgement, row)
     if inserted.rowcount:
         metrics.ACKNOWLEDGED.labels(channel).inc()
@@ -224,6 +227,7 @@ async def acknowledge_by_api(
         return False
     reason = f"{person[1]} acknowledged through the API"
     row = key | {"ticket_id": paging[0], "page_id": None, "person_id": person[0], "at": now}
+    row["contact_id"] = None
     inserted = await conn.execute(Q.insert_acknowledgement, row | {"channel": "api", "proof": Jsonb(proof)})
     if inserted.rowcount:
         line = {"page_id": None, "at": now, "kind": "acknowledged", "text": reason, "detail": Jsonb(proof)}

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from psycopg import AsyncConnection
 
 from oncall import policy, roster
+from oncall.contacts import contact_step
 from oncall.paging import Paging, Step, Target
 from oncall.policy import PagingPolicy
 from oncall.rota_file import BadRota, Rota
@@ -43,6 +44,8 @@ class OrderedList:
         self._settings = settings
 
     async def __call__(self, conn: Conn, paging: Paging, now: datetime) -> Step | None:
+        if paging.audience == "customer":
+            return await contact_step(conn, paging, self._settings)
         return nth(await published.people(conn), paging.position.step, self._settings)
 
 
@@ -73,6 +76,8 @@ class Ladder:
         self._read_at: datetime | None = None
 
     async def __call__(self, conn: Conn, paging: Paging, now: datetime) -> Step | None:
+        if paging.audience == "customer":
+            return await contact_step(conn, paging, self._settings)
         await self._refresh(conn, now)
         people = await published.people(conn)
         ladder = roster.policy_named(self._rota, paging.policy) if self._rota else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from ticketing.published import Briefing
@@ -57,30 +58,43 @@ def _one(b: Briefing, now: datetime) -> str:
 
 MENU = "Press 4 to take it in charge, 5 for the next person, 1 to repeat."
 WRONG_KEY = "That key means nothing here."
+NOTHING = "No key was pressed. The next person will be called."
+ENGLISH = "en-GB"
 
 
-def menu(text: str, gather_url: str, again_url: str | None) -> str:
+class Wording(NamedTuple):
+    """The words around a message, and the language they are spoken in."""
+
+    menu: str = MENU
+    nothing: str = NOTHING
+    language: str = ENGLISH
+
+
+OURS = Wording()
+
+
+def menu(text: str, gather_url: str, again_url: str | None, words: Wording = OURS) -> str:
     """Read the text and the menu and wait for one key; nothing pressed: ``again_url``, or good-bye."""
     response = ET.Element("Response")
-    _listen(response, [text, MENU], gather_url)
-    _end(response, again_url)
+    _listen(response, [text, words.menu], gather_url, words.language)
+    _end(response, again_url, words)
     return _document(response)
 
 
-def _listen(response: ET.Element, texts: Sequence[str], gather_url: str) -> None:
+def _listen(response: ET.Element, texts: Sequence[str], gather_url: str, language: str) -> None:
     attributes = {"input": "dtmf", "numDigits": "1", "timeout": "8", "action": gather_url, "method": "POST"}
     gather = ET.SubElement(response, "Gather", attributes)
     for number, text in enumerate(texts):
         if number:
             ET.SubElement(gather, "Pause", {"length": "1"})
-        _say(gather, text)
+        _say(gather, text, language)
 
 
-def _end(response: ET.Element, again_url: str | None) -> None:
+def _end(response: ET.Element, again_url: str | None, words: Wording = OURS) -> None:
     if again_url:
         ET.SubElement(response, "Redirect", {"method": "POST"}).text = again_url
         return
-    _say(response, "No key was pressed. The next person will be called.")
+    _say(response, words.nothing, words.language)
     ET.SubElement(response, "Hangup")
 
 
@@ -90,21 +104,21 @@ def menu_after(items: Sequence[str], gather_url: str, again_url: str | None, cou
     for item in [lead + items[0], *items[1:]]:
         _say(response, item)
     menu = MENU.replace("take it", f"take all {count}")
-    _listen(response, [menu], gather_url)
+    _listen(response, [menu], gather_url, ENGLISH)
     _end(response, again_url)
     return _document(response)
 
 
-def goodbye(text: str) -> str:
+def goodbye(text: str, language: str = ENGLISH) -> str:
     """Say one thing and hang up."""
     response = ET.Element("Response")
-    _say(response, text)
+    _say(response, text, language)
     ET.SubElement(response, "Hangup")
     return _document(response)
 
 
-def _say(parent: ET.Element, text: str) -> None:
-    ET.SubElement(parent, "Say", {"language": "en-GB"}).text = _legal(text)
+def _say(parent: ET.Element, text: str, language: str = ENGLISH) -> None:
+    ET.SubElement(parent, "Say", {"language": language}).text = _legal(text)
 
 
 def _legal(text: str) -> str:

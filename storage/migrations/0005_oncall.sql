@@ -4,6 +4,7 @@ CREATE TABLE paging (                       -- the pager's progress on one page 
     tenant_id       integer NOT NULL,
     page_request_id bigint NOT NULL,
     ticket_id       bigint NOT NULL,
+    audience        text NOT NULL DEFAULT 'technician' CHECK (audience IN ('technician', 'customer')),
     policy          text NOT NULL DEFAULT '',     -- name of the paging policy, as it was asked for
     priority        smallint NOT NULL DEFAULT 1,  -- the ticket's when paging began: the worst is rung first
     step            integer NOT NULL DEFAULT 0,   -- index into the policy's steps
@@ -32,7 +33,7 @@ CREATE TABLE page (                         -- one attempt to reach one person f
     tenant_id       integer NOT NULL,
     page_id         uuid NOT NULL,
     page_request_id bigint NOT NULL,
-    person_id       integer NOT NULL,
+    person_id       integer NOT NULL,             -- a customer's contact: minus its contact_id
     person_name     text NOT NULL DEFAULT '',     -- as it was then: a timeline outlives the directory
     address         text NOT NULL DEFAULT '',     -- what was dialled (E.164), or where it was sent
     transport       text NOT NULL,                -- voice, sms, email, webhook
@@ -49,6 +50,7 @@ CREATE TABLE page (                         -- one attempt to reach one person f
     answered_at     timestamptz,
     ended_at        timestamptz,
     hung_up_at      timestamptz,                  -- when we asked the provider to end it
+    language        text NOT NULL DEFAULT '',     -- of a customer's notice; '': a technician's call, in English
     bundle_id       uuid,                         -- the page whose call also reads out this ticket; NULL: its own call
     PRIMARY KEY (tenant_id, page_id)
 );
@@ -76,11 +78,13 @@ CREATE TABLE acknowledgement (              -- a person answered; ticketing cons
     page_request_id    bigint NOT NULL,
     ticket_id          bigint NOT NULL,
     page_id            uuid,                   -- NULL: by the API
-    person_id          integer NOT NULL,
+    person_id          integer,                -- one of our people ...
+    contact_id         integer,                -- ... or the customer's contact who confirmed the notice
     at                 timestamptz NOT NULL,   -- time of the keypress
     channel            text NOT NULL,          -- voice, sms, link, api
     proof              jsonb NOT NULL,
-    PRIMARY KEY (tenant_id, acknowledgement_id)
+    PRIMARY KEY (tenant_id, acknowledgement_id),
+    CHECK (num_nonnulls(person_id, contact_id) = 1)
 );
 CREATE UNIQUE INDEX acknowledgement_once ON acknowledgement (tenant_id, page_id) WHERE page_id IS NOT NULL;
 CREATE UNIQUE INDEX acknowledgement_once_by_api ON acknowledgement (tenant_id, page_request_id, person_id)
