@@ -27,6 +27,7 @@ COMMANDS = {
     "coverage": ("coverage", "Who is covered, when, and where there are gaps."),
     "rules": ("rules", "Check, test and load rule packs."),
     "oncall": ("oncall", "Who is on call, paging switches."),
+    "audit": ("audit", "Watch on-call from outside, through another provider."),
     "doctor": ("doctor", "Find out what is wrong with this installation."),
 }
 

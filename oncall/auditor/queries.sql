@@ -1,0 +1,74 @@
+-- The auditor's SQL. It reads alerting's, ticketing's and on-call's tables by its own statements, on purpose: the
+-- rooms' own queries are part of what it checks. It writes auditor_entry alone.
+
+-- name: critical_alerts
+-- Firing critical alerts that nobody muted, newest first, with what became of each.
+SELECT a.tenant_id, a.alert_id, t.name, a.summary, f.at, n.outcome, k.number,
+       coalesce(k.taken_at IS NOT NULL OR k.state IN ('held', 'resolved', 'closed'), false),
+       coalesce(k.terms #>> '{terms,plan}' = ANY (%(plans)s) AND NOT coalesce((k.terms #>> '{terms,asia_pacific}')::boolean, false)
+                AND k.priority = 1, false),
+       r.asked_at, g.rang_at, w.answered_at
+FROM alert a
+JOIN tenant t USING (tenant_id)
+CROSS JOIN LATERAL (
+    SELECT coalesce(min(x.recorded_at), a.fired_at) AS at FROM alert_transition x
+    WHERE x.tenant_id = a.tenant_id AND x.alert_id = a.alert_id AND x.to_state = 'firing' AND x.priority = 1
+      AND x.muted IS NULL) f
+LEFT JOIN LATERAL (
+    SELECT coalesce(o.parent_id, o.ticket_id) AS ticket_id FROM ticket_alert l
+    JOIN ticket o USING (tenant_id, ticket_id)
+    WHERE l.tenant_id = a.tenant_id AND l.alert_id = a.alert_id
+    ORDER BY l.ticket_id DESC LIMIT 1) l ON true
+LEFT JOIN ticket k ON k.tenant_id = a.tenant_id AND k.ticket_id = l.ticket_id
+LEFT JOIN LATERAL (
+    SELECT d.outcome FROM no_ticket d WHERE d.tenant_id = a.tenant_id AND d.alert_id = a.alert_id
+    ORDER BY d.decided_at DESC LIMIT 1) n ON true
+LEFT JOIN LATERAL (
+    SELECT max(q.requested_at) AS asked_at FROM page_request q
+    WHERE q.tenant_id = k.tenant_id AND q.ticket_id = k.ticket_id AND q.audience = 'technician' AND q.ended_at IS NULL) r ON true
+LEFT JOIN LATERAL (
+    SELECT greatest(max(p.ringing_at), max(p.answered_at)) AS rang_at FROM page_request q
+    JOIN page p USING (tenant_id, page_request_id)
+    WHERE q.tenant_id = k.tenant_id AND q.ticket_id = k.ticket_id) g ON true
+LEFT JOIN LATERAL (
+    SELECT max(w.at) AS answered_at FROM acknowledgement w
+    WHERE w.tenant_id = k.tenant_id AND w.ticket_id = k.ticket_id) w ON true
+WHERE a.state IN ('firing', 'recovering') AND a.priority = 1 AND a.hidden IS NULL AND a.silenced IS NULL
+ORDER BY f.at DESC NULLS LAST
+LIMIT 5000
+
+-- name: gap_look
+-- The newest look for gaps in the rota.
+SELECT c.checked_at, c.gaps, (SELECT min(g.starts) FROM rota_gap g WHERE g.check_id = c.check_id), c.fault
+FROM rota_gap_check c ORDER BY c.check_id DESC LIMIT 1
+
+-- name: switch
+-- The paging switch.
+SELECT paging, at, who, reason FROM paging_switch ORDER BY switch_id DESC LIMIT 1
+
+-- name: operations
+-- What our own operations must know.
+SELECT alarm_id, opened_at, detail FROM operations_alarm WHERE ended_at IS NULL AND released_at IS NULL
+
+-- name: synthetic
+-- Invented pages: since when they are in use, and when one last came through.
+SELECT min(started_at), max(answered_at) FROM synthetic_run
+
+-- name: phones
+-- Active people with a phone.
+SELECT key, name, phone, roles FROM person WHERE active AND phone IS NOT NULL ORDER BY person_id
+
+-- name: confirmed
+-- People who confirmed a call to the number they have now.
+SELECT DISTINCT p.key FROM test_call c JOIN person p USING (person_id)
+WHERE c.outcome = 'confirmed' AND c.address = p.phone AND c.ended_at > %(since)s
+
+-- name: tests_in_use
+-- Whether test calls are made at all, and since when.
+SELECT min(requested_at) FROM test_call WHERE requested_by = 'weekly'
+
+-- name: keep
+-- A line of the auditor's journal, once however often it is sent.
+INSERT INTO auditor_entry (entry_id, auditor, at, kind, text, detail)
+VALUES (%(id)s, %(auditor)s, %(at)s, %(kind)s, %(text)s, %(detail)s)
+ON CONFLICT DO NOTHING
