@@ -174,9 +174,10 @@ ON CONFLICT DO NOTHING
 SELECT count(*) FROM host_layout WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s
 
 -- name: ledger_expire
--- Deletes the oldest ledger rows past the horizon, a bounded number at a time.
+-- Deletes the oldest ledger rows past the horizon, a bounded number at a time, beside others who do the same.
 DELETE FROM batch_ledger WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM batch_ledger WHERE received_at < %(before)s ORDER BY received_at LIMIT %(limit)s))
+    SELECT ctid FROM batch_ledger WHERE received_at < %(before)s
+    ORDER BY received_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
 
 -- name: hosts
 -- Hosts within the caller's scope, by id.

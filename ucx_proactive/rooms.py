@@ -20,8 +20,8 @@ from ucx_proactive.settings import Role, Rooms
 from ucx_proactive.supervise import Work
 from wire.clock import Clock
 
-# Addresses that need no credential of ours, because each checks a proof of its own: a provider's signature, the
-# secret in a link that was sent to one person, the secret in a calendar feed's address.
+# Addresses that need no credential of ours, because each checks a proof of its own: a provider's signature,
+# the secret in a link that was sent to one person, the secret in a calendar feed's address.
 PUBLIC_PREFIXES = (
     "/v1/oncall/voice/",
     "/v1/oncall/sms/",

@@ -89,6 +89,7 @@ async def test_no_route_shows_another_customers_data(front: Front) -> None:
             assert SECRET not in shown or answer.status_code in (404, 422), (method, path, query, answer.text)
             assert answer.status_code < 500, (method, path, query, answer.text)
             tried += 1
+        assert (await front.http.get("/v1/hosts", headers=key)).json() == []  # the key is still good
     assert tried > 100
     assert await front.count("ticket WHERE state = 'new'") == 1
     assert await front.count("agent WHERE revoked_at IS NULL") == 1
