@@ -10,12 +10,16 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeVar
 
 import yaml
+from yaml.constructor import SafeConstructor
 
 from alerting.errors import Fault, PackError
 
 T = TypeVar("T")
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same language, in a tenth of the time
 MAX_CHARACTERS = 1_000_000
 """Longest document that is read."""
+_MAX_DEPTH = 20
+"""Deeper than any pack is; the composer would go on until the stack ends."""
 
 
 class Faults:
@@ -100,7 +104,7 @@ class Field:
             self.fault("must be a single value")
             return None
         try:
-            return yaml.SafeLoader("").construct_object(self.node)
+            return SafeConstructor().construct_object(self.node)
         except (yaml.YAMLError, ValueError, OverflowError):
             self.fault("cannot be read")
             return None
@@ -162,12 +166,17 @@ def _compose(text: str, faults: Faults) -> yaml.Node | None:
     if len(text) > MAX_CHARACTERS:
         faults.add(0, "document", f"is longer than {MAX_CHARACTERS} characters")
         return None
-    for event in yaml.parse(text, yaml.SafeLoader):
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            faults.add(_line(event.start_mark), "document", f"is nested more than {_MAX_DEPTH} levels deep")
+            return None
         if isinstance(event, yaml.AliasEvent):
             faults.add(_line(event.start_mark), "document", "aliases (*name) are not allowed: write it out")
     if faults.found:
         return None
-    node = yaml.compose(text, yaml.SafeLoader)
+    node = yaml.compose(text, _Loader)
     if node is None:
         faults.add(0, "document", "is empty")
     return node

@@ -63,6 +63,15 @@ def test_all_faults_are_told_at_once() -> None:
     assert [f.field for f in caught.value.faults] == ["version", "rules[0].name", "rules[0].levels[0].when"]
 
 
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "{a: " * 50_000, "- " * 30_000, "a" * 2_000_000, "\0", "&a [*a]"]
+)
+def test_hostile_documents_are_refused(text: str) -> None:
+    """Deep, huge, recursive or binary: one fault each, no crash."""
+    with pytest.raises(PackError):
+        parse_pack(text)
+
+
 def shipped_cases() -> list[Case]:
     folder = importlib.resources.files("alerting").joinpath("packs/tests")
     texts = sorted(

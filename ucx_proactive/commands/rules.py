@@ -81,14 +81,16 @@ def print_schema() -> None:
 
 @app.command()
 def load(
-    path: Annotated[Path, typer.Argument(help="A rule pack (YAML).", dir_okay=False)],
+    path: Annotated[
+        Path | None, typer.Argument(help="A rule pack (YAML). Default: the shipped one.", dir_okay=False)
+    ] = None,
     by: Annotated[str, typer.Option(help="Who loads it, for the record.")] = "command line",
     database_url: DatabaseUrl = None,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Put a pack in force: collectors take it with their next commit. State of unchanged rules is kept."""
-    text = _text(path)
-    pack = _told(lambda: parse_pack(text, str(path)))
+    text = default_document() if path is None else _text(path)
+    pack = _pack(path)
 
     async def work(pool: Pool) -> int:
         async with pool.connection() as conn:
