@@ -8,7 +8,20 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from storage.pool import Pool, open_pool
 from tests.oncall.world import ANNA, BEN, CARLA, Company, Registry, company_process, free_port
+
+
+@pytest_asyncio.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """A pool that never grows: a connection half made when its pool is closed lingers on the server until
+    authentication times out, and DROP DATABASE waits for it."""
+    opened = await open_pool(database_url, min_size=8, max_size=8)
+    await opened.wait()
+    try:
+        yield opened
+    finally:
+        await opened.close()
 
 
 @pytest_asyncio.fixture
