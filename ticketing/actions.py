@@ -45,6 +45,8 @@ class Actor(msgspec.Struct, frozen=True):
     """One of ours; a customer's key may only add notes, resolve and reopen its own tickets."""
     tenant_id: int | None = None
     """The only tenant whose tickets it may touch; None: all."""
+    deployment_id: int | None = None
+    """The only deployment it may report for; None: all of its tenant's."""
 
 
 async def act(

@@ -448,7 +448,6 @@ SELECT kind, tenant_id, id, failures, last_error, parked_at FROM (
     UNION ALL
     SELECT 'acknowledgement', tenant_id, acknowledgement_id, failures, last_error, parked_at
       FROM acknowledgement_progress WHERE parked_at IS NOT NULL) AS parked
- WHERE %(tenant_id)s::int IS NULL OR tenant_id = %(tenant_id)s::int
  ORDER BY parked_at DESC LIMIT 1000;
 
 -- name: retry_alert

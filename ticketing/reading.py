@@ -94,9 +94,9 @@ async def no_tickets(conn: Connection, values: Document) -> list[Document]:
     return await _rows(conn, Q.list_no_tickets, values)
 
 
-async def parked(conn: Connection, tenant_id: int | None) -> list[Document]:
+async def parked(conn: Connection) -> list[Document]:
     """What the desk has parked."""
-    return await _rows(conn, Q.parked_items, {"tenant_id": tenant_id})
+    return await _rows(conn, Q.parked_items, {})
 
 
 async def bookings(

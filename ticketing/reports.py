@@ -41,7 +41,7 @@ async def report(
     async with conn.transaction():
         keys = {"tenant": body.tenant, "deployment": body.deployment, "tenant_id": actor.tenant_id}
         row = await (await conn.execute(Q.deployment_ids, keys)).fetchone()
-        if row is None:
+        if row is None or actor.deployment_id not in (None, row[1]):
             raise NoSuchTicket(f"There is no deployment {body.tenant}/{body.deployment}.")
         problem_key = f"{body.tenant}/{body.deployment}/reported/{body.problem or uuid4()}"
         place = Place(row[0], row[1], problem_key)

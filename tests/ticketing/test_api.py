@@ -218,6 +218,10 @@ async def test_customers_see_and_touch_only_their_own(desk: Desk) -> None:
     assert (await desk.act(number, "note", reason="hello")).status_code == 200
     assert (await desk.act(number, "priority", to=1, reason="now")).status_code == 409
     assert (await desk.get("/registry")).status_code == 403
+    assert (await desk.get("/desk")).status_code == 403
+    desk.principal = Principal("other site", Role.SUPPORT, tenant_id=tenant_id, deployment_id=999)
+    assert (await desk.report()).status_code == 404
+    assert (await desk.get(f"/tickets/{number}")).status_code == 404
 
 
 async def test_a_booking_lets_any_report_ring_while_it_lasts(desk: Desk) -> None:
