@@ -6,6 +6,7 @@ instructions, signs its callbacks - and misbehaves by script. People see it as a
     contract      what the provider accepts and answers (pure)
     instructions  TwiML, read strictly (pure)
     script        how each phone behaves, which faults are due
+    call          a call, a message, the account
     exchange      calls and their lives
     journal       what really happened, on disk before it is answered
     web           HTTP: the provider's API, the control API, the page

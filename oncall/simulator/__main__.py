@@ -14,7 +14,8 @@ import uvicorn
 from rich.console import Console
 
 from oncall.settings import is_e164
-from oncall.simulator.exchange import Account, Exchange, Pace
+from oncall.simulator.call import Account, Pace
+from oncall.simulator.exchange import Exchange
 from oncall.simulator.journal import Journal
 from oncall.simulator.script import Behaviour, Change, Phone, Script
 from oncall.simulator.web import application

@@ -11,15 +11,14 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Coroutine
-from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
 from urllib.parse import urlencode
 
 import httpx
-import msgspec
 
-from oncall.simulator.contract import FINAL, Order, Text, rfc2822
+from oncall.simulator.call import Account, Call, HungUp, Message, Pace
+from oncall.simulator.contract import FINAL, Order, Text
 from oncall.simulator.instructions import (
     BadInstructions,
     Gather,
@@ -38,97 +37,6 @@ from wire.clock import Clock
 
 _MAX_DOCUMENTS = 30
 _CALLBACK_TIMEOUT_S = 15.0
-
-
-class Account(msgspec.Struct, frozen=True):
-    """The one customer of this phone company."""
-
-    sid: str
-    token: str
-    numbers: frozenset[str]
-    """Numbers it may call from."""
-
-
-class Pace(msgspec.Struct, frozen=True):
-    """How fast time passes on the line."""
-
-    factor: float = 1.0
-    """Multiplies every pause; 0.05 in tests."""
-    per_character_s: float = 0.02
-    """Speaking."""
-
-
-class HungUp(Exception):
-    """The line is gone."""
-
-
-class Call:
-    """One call. Only its own task and the exchange change it."""
-
-    def __init__(self, sid: str, order: Order, faults: list[DueFault], now: datetime) -> None:
-        self.sid = sid
-        self.order = order
-        self.faults = {fault.kind: fault for fault in faults}
-        self.status = "queued"
-        self.answered_by = ""
-        self.created_at = now
-        self.started_at: datetime | None = None
-        self.ended_at: datetime | None = None
-        self.picked_up: float | None = None
-        self.sequence = 0
-        self.lines: list[str] = []
-        self.listening = False
-        self.inbox: asyncio.Queue[str] = asyncio.Queue()
-        self.held: list[Coroutine[Any, Any, None]] = []
-
-    @property
-    def over(self) -> bool:
-        return self.status in FINAL
-
-    def public(self, account: Account) -> dict[str, Any]:
-        """The call resource, as the documented API shows it."""
-        uri = f"/2010-04-01/Accounts/{account.sid}/Calls/{self.sid}.json"
-        started, ended = self.started_at, self.ended_at
-        duration = str(int((ended - started).total_seconds())) if started and ended else None
-        return {
-            "sid": self.sid,
-            "account_sid": account.sid,
-            "api_version": "2010-04-01",
-            "to": self.order.to,
-            "to_formatted": self.order.to,
-            "from": self.order.from_,
-            "from_formatted": self.order.from_,
-            "status": self.status,
-            "direction": "outbound-api",
-            "answered_by": self.answered_by or None,
-            "date_created": rfc2822(self.created_at),
-            "date_updated": rfc2822(ended or started or self.created_at),
-            "start_time": rfc2822(started),
-            "end_time": rfc2822(ended),
-            "duration": duration,
-            "price": None,
-            "price_unit": "USD",
-            "parent_call_sid": None,
-            "phone_number_sid": None,
-            "forwarded_from": None,
-            "caller_name": None,
-            "group_sid": None,
-            "queue_time": "0",
-            "trunk_sid": None,
-            "uri": uri,
-            "subresource_uris": {},
-        }
-
-
-class Message(msgspec.Struct, frozen=True):
-    """An SMS, in either direction, as the phone shows it."""
-
-    sid: str
-    number: str
-    """The phone's."""
-    body: str
-    ours: bool
-    """Written by the phone's owner."""
 
 
 class Exchange:

@@ -19,8 +19,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from oncall.simulator import contract
+from oncall.simulator.call import Call
 from oncall.simulator.contract import Fault
-from oncall.simulator.exchange import Call, Exchange
+from oncall.simulator.exchange import Exchange
 from oncall.simulator.journal import Journal
 from oncall.simulator.script import Change, DueFault, FaultKind
 

@@ -19,7 +19,8 @@ from oncall.calls import Calls
 from oncall.messenger import Messenger
 from oncall.pager import Pager
 from oncall.settings import Settings, VoiceProvider
-from oncall.simulator.exchange import Account, Exchange, Pace
+from oncall.simulator.call import Account, Pace
+from oncall.simulator.exchange import Exchange
 from oncall.simulator.journal import Journal
 from oncall.simulator.script import Behaviour, Change, Phone, Script
 from oncall.simulator.web import application
