@@ -53,7 +53,7 @@ def migrated_template(fast_server: EmbeddedServer) -> str:
 def database_url(fast_server: EmbeddedServer, migrated_template: str) -> Iterator[str]:
     """A fresh migrated database of this test alone; dropped afterwards with whatever is still connected."""
     name = f"test_{secrets.token_hex(6)}"
-    _execute(fast_server.url, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    _execute(fast_server.url, f"CREATE DATABASE {name} TEMPLATE {migrated_template} STRATEGY FILE_COPY")
     try:
         yield _with_database(fast_server.url, name)
     finally:

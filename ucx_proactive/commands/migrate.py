@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import psycopg
 import typer
 
 from storage import migrate as migrations
+from storage.faults import EmbeddedError
+from ucx_proactive.commands.shared import DatabaseUrl, DataDir
+from ucx_proactive.database import join
 
 app = typer.Typer()
 
-DatabaseUrl = Annotated[
-    str,
-    typer.Option(
-        "--database-url",
-        envvar="UCX_DATABASE_URL",
-        help="Where the data is: postgresql://user:password@host/database",
-    ),
-]
 DryRun = Annotated[bool, typer.Option("--plan", help="Show what would be applied, and change nothing.")]
 
 
 @app.command("migrate")
-def migrate(database_url: DatabaseUrl, dry_run: DryRun = False) -> None:
+def migrate(
+    dry_run: DryRun = False, database_url: DatabaseUrl = None, data_dir: DataDir = Path("ucx-data")
+) -> None:
     """Bring the database's tables up to date.
 
     Safe at any time and from several places at once: one process applies, the others wait. `serve` does the
     same at its start; this command is for those who want it as a step of its own.
     """
     try:
-        if dry_run:
-            _show(migrations.plan(database_url))
-        else:
-            _apply(database_url)
-    except (migrations.MigrationError, psycopg.OperationalError) as error:
+        with join(database_url, data_dir, typer.echo) as url:
+            if dry_run:
+                _show(migrations.plan(url))
+            else:
+                _apply(url)
+    except (EmbeddedError, migrations.MigrationError, psycopg.OperationalError) as error:
         typer.echo(f"migrate: {str(error).strip()}", err=True)
         raise typer.Exit(1) from error
 

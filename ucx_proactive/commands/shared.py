@@ -11,6 +11,7 @@ import psycopg
 import typer
 
 from storage.faults import EmbeddedError
+from storage.migrate import MigrationError, migrate
 from storage.pool import Pool, open_pool
 from ucx_proactive.database import join
 from wire.problem import Problem
@@ -30,11 +31,17 @@ DataDir = Annotated[
 def with_database(work: Callable[[Pool], Awaitable[T]], database_url: str | None, data_dir: Path) -> T:
     """Run ``work`` on the database; what it refuses is told in a line, and the command ends with 1."""
     try:
-        with join(database_url, data_dir, lambda line: typer.echo(line, err=True)) as url:
+        with join(database_url, data_dir, _tell) as url:
+            if database_url is None:  # our own may be new; a database of others is migrated when they say so
+                migrate(url, progress=_tell)
             return asyncio.run(_run(work, url))
-    except (Problem, EmbeddedError, psycopg.Error) as error:
+    except (Problem, EmbeddedError, MigrationError, psycopg.Error) as error:
         typer.echo(str(error).strip(), err=True)
         raise typer.Exit(1) from None
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 async def _run(work: Callable[[Pool], Awaitable[T]], url: str) -> T:

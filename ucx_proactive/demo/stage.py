@@ -1,7 +1,7 @@
 """The demo, put together: starts what is needed, makes the fault, tells what happens, stops everything.
 
 Started here, each as a process of its own: ``ucx-proactive serve`` (with its PostgreSQL), the phone
-simulator, ``ucx-agent``. Everything they write lies in the demo's directory, which each run begins afresh.
+simulator, ``ucx-agent``; and the customer's mail server, in this process. Everything they write lies in the demo's directory, which each run begins afresh.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ from storage.account import reachable_dir
 from storage.pool import Pool, open_pool
 from ticketing.registry_file import apply_file
 from ucx_proactive.database import URL_FILE
-from ucx_proactive.demo import faults, rules
+from ucx_proactive.demo import customers, faults, rules
+from ucx_proactive.demo.customers import Customer, Tongue
 from ucx_proactive.demo.faults import Fault
 from ucx_proactive.demo.look import Looker
+from ucx_proactive.demo.mailbox import Mailbox
 from ucx_proactive.demo.processes import DemoFailed, Process, free_port, wait_for
 from ucx_proactive.demo.story import Facts, Timeline, calm, sentences, timeline
 from wire.access import Role
@@ -45,22 +47,32 @@ CHAIN_S = 170.0
 """Longest time from the fault to the end of the chain."""
 HEALING_S = 60.0
 """How long the recovery is watched."""
+TOLD_OF_CHARGE = 2
+"""Mails that the customer has when its ticket was opened and taken in charge."""
 LOOK_S = 0.4
 """Between two looks at the collector's API."""
 INTERVAL_S = "2"
 """Seconds between two readings of the agent (in production: 15)."""
-CUSTOMERS = {"platinum": "Platinum Clinic", "gold": "Gold Hotels", "basic": "Basic Books"}
 TECHNICIANS = {"On-call technician 1": "+12025550101", "On-call technician 2": "+12025550102"}
 
 
 class Wishes(msgspec.Struct, frozen=True):
     """What the user asked for."""
 
-    customer: str
+    customer: Customer
     fault: Fault | None
     directory: Path
     auto_answer: bool
     exit: bool
+    priority: int = 1
+    """What the demo's rule gives the fault: 1 (critical) to 4."""
+    language: Tongue = Tongue.EN
+    """Of the customer's contact."""
+
+    @property
+    def rings(self) -> bool:
+        """Whether this customer's contract rings the technician for this priority."""
+        return self.customer is Customer.PLATINUM and self.priority == 1
 
 
 class Stage:
@@ -75,6 +87,7 @@ class Stage:
         self._port = free_port()
         self._phones_port = free_port()
         self._agent: Process | None = None
+        self._mailbox: Mailbox | None = None
         self._told: set[str] = set()
 
     @property
@@ -95,11 +108,12 @@ class Stage:
     def _perform(self, stack: contextlib.ExitStack) -> Timeline:
         stack.callback(self._say, "everything that was started is stopped again")
         self._start_phones(stack)
+        self._mailbox = stack.enter_context(Mailbox(self._directory / "mail", utcnow))
         collector = self._start_collector(stack)
         key, token = asyncio.run(self._prepare())
         self._start_agent(stack, token)
         rule = f"demo.{self._wishes.fault}" if self._wishes.fault else "demo.none"
-        looker = stack.enter_context(Looker(self.address, key, self._tenant, rule))
+        looker = stack.enter_context(Looker(self.address, key, self._tenant, rule, self._wishes.language))
         self._watch(looker, lambda facts: facts.first_sample_at is not None, 60, [collector])
         self._introduce(key)
         if self._wishes.fault is None:
@@ -141,6 +155,13 @@ class Stage:
             "data_dir": str(self._directory / "data"),
             "public_url": self.address,
             "alerting": {"sweep_interval_s": 2},
+            "ticketing": {
+                "smtp_host": "127.0.0.1",
+                "smtp_port": self._mailbox.port if self._mailbox else 25,
+                "smtp_security": "none",
+                "mail_from": "support@ucx.example",
+                "outbox_poll_s": 0.3,
+            },
             "oncall": {"providers": [provider], "persons": ["technician-1", "technician-2"]},
         }
 
@@ -154,11 +175,13 @@ class Stage:
             await pool.close()
 
     async def _fill(self, pool: Pool) -> tuple[str, str]:
-        customers = Path(__file__).with_name("customers.yaml").read_text(encoding="utf-8")
+        wishes = self._wishes
+        registry = customers.registry(wishes.customer, wishes.language)
         async with pool.connection() as conn:
-            await apply_file(conn, customers, now=utcnow(), actor="demo", origin="customers.yaml")
-            if self._wishes.fault:
-                await store_pack(conn, rules.pack(self._wishes.fault, self._directory), "demo", "demo")
+            await apply_file(conn, registry, now=utcnow(), actor="demo", origin="customers.yaml")
+            if wishes.fault:
+                pack = rules.pack(wishes.fault, self._directory, wishes.priority)
+                await store_pack(conn, pack, "demo", "demo")
             _, key = await keys.create(
                 conn, "demo", Role.ADMIN, tenant=None, deployment=None, by="demo", now=utcnow()
             )
@@ -169,7 +192,7 @@ class Stage:
 
     @property
     def _tenant(self) -> str:
-        return f"demo-{self._wishes.customer}"
+        return customers.tenant(self._wishes.customer)
 
     def _start_agent(self, stack: contextlib.ExitStack, token: str) -> None:
         self._platform_process.start()
@@ -202,12 +225,14 @@ class Stage:
     # -- telling ----------------------------------------------------------------------------------
 
     def _introduce(self, key: str) -> None:
-        name = CUSTOMERS[self._wishes.customer]
-        self._say(f"this machine ({platform.node()}) now plays a host of {name}, {self._wishes.customer}")
+        wishes = self._wishes
+        name = customers.NAMES[wishes.customer]
+        self._say(f"this machine ({platform.node()}) now plays a host of {name}, {wishes.customer}")
         self._say(f"the phones of the people on call:  {self.phones}")
-        self._say(f"the collector's API:               {self.address}/docs   key {key}")
-        if self._wishes.fault:
-            self._say(f"the demo's rules: {rules.EXPLAINED[self._wishes.fault]}")
+        self._say(f"the collector's API:               {self.address}/openapi.json   key {key}")
+        self._say(f"the mails that arrive:               {self._directory / 'mail'}")
+        if wishes.fault:
+            self._say(f"the demo's rules: {rules.explained(wishes.fault, wishes.priority)}")
 
     def _watch(
         self, looker: Looker, done: Callable[[Facts], bool], timeout_s: float, watched: list[Process]
@@ -217,11 +242,16 @@ class Stage:
         while True:
             for process in watched:
                 process.require_running()
-            facts = looker.facts()
+            facts = self._facts(looker)
             self._tell(facts)
             if done(facts) or time.monotonic() > deadline:
                 return facts
             time.sleep(LOOK_S)
+
+    def _facts(self, looker: Looker) -> Facts:
+        """What the API says, and what the mail server got."""
+        mails = self._mailbox.mails if self._mailbox else ()
+        return msgspec.structs.replace(looker.facts(), mails=mails)
 
     def _tell(self, facts: Facts) -> None:
         for told in sentences(facts):
@@ -235,7 +265,7 @@ class Stage:
         self._say("nothing is wrong here. Try: --fault " + "|".join(Fault) + ".  Ctrl-C ends the demo.")
         facts = Facts()
         if self._wishes.exit:
-            facts = looker.facts()
+            facts = self._facts(looker)
         else:
             self._watch(looker, _never, float("inf"), [collector])
         return timeline(facts, self._wishes.customer, "")
@@ -250,7 +280,7 @@ class Stage:
             self._say(f"FAULT: {what}")
             self._watch(looker, self._complete, CHAIN_S, [collector])
         self._say("the fault is undone")
-        facts = looker.facts()
+        facts = self._facts(looker)
         if not self._complete(facts):
             raise DemoFailed(f"the chain did not end within {CHAIN_S:.0f} s; see {self._logs}")
         if not self._wishes.exit:
@@ -258,7 +288,7 @@ class Stage:
         return self._finish(looker, collector, fault)
 
     def _finish(self, looker: Looker, collector: Process, fault: Fault) -> Timeline:
-        facts = looker.facts()
+        facts = self._facts(looker)
         self._tell(facts)
         times = timeline(facts, self._wishes.customer, fault)
         for line in report(times):
@@ -271,11 +301,15 @@ class Stage:
 
     def _complete(self, facts: Facts) -> bool:
         """Whether this customer's contract has had its full effect."""
-        if self._wishes.customer == "platinum":
-            return facts.acknowledged_at is not None and facts.ticket_taken_by != ""
-        if self._wishes.customer == "gold":
-            return facts.ticket_number is not None
-        return facts.refused
+        wishes = self._wishes
+        if wishes.customer is Customer.BASIC:
+            return facts.refused
+        told = sum(mail.recipient == customers.address(wishes.customer) for mail in facts.mails)
+        if wishes.rings:
+            return (
+                facts.acknowledged_at is not None and facts.ticket_taken_by != "" and told >= TOLD_OF_CHARGE
+            )
+        return facts.ticket_number is not None and told > 0
 
 
 def default_directory(given: Path | None) -> Path:
