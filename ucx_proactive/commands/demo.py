@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from ucx_proactive.demo.customers import Customer, Tongue
 from ucx_proactive.demo.faults import Fault
 from ucx_proactive.demo.processes import DemoFailed
 from ucx_proactive.demo.stage import Stage, Wishes, default_directory
@@ -19,12 +20,13 @@ from ucx_proactive.demo.stage import Stage, Wishes, default_directory
 app = typer.Typer()
 
 
-class Customer(StrEnum):
-    """Whose host this machine plays."""
+class Priority(StrEnum):
+    """What the demo's rule gives the fault."""
 
-    PLATINUM = "platinum"
-    GOLD = "gold"
-    BASIC = "basic"
+    P1 = "P1"
+    P2 = "P2"
+    P3 = "P3"
+    P4 = "P4"
 
 
 @app.command("demo")
@@ -32,8 +34,15 @@ def demo(
     fault: Annotated[Fault | None, typer.Option(help="Make this fault on this machine, for real.")] = None,
     customer: Annotated[
         Customer,
-        typer.Option(help="platinum: ticket and call; gold: ticket, no call; basic: no ticket."),
+        typer.Option(
+            help="platinum: ticket, and a call for P1; gold: ticket, no call; basic: no ticket; "
+            "basic-cloud: best-effort ticket, no call."
+        ),
     ] = Customer.PLATINUM,
+    priority: Annotated[Priority, typer.Option(help="Of the fault, by the demo's rule.")] = Priority.P1,
+    language: Annotated[
+        Tongue, typer.Option(help="Of the customer's contact: its mails and the decision record.")
+    ] = Tongue.EN,
     auto_answer: Annotated[
         bool, typer.Option("--auto-answer", help="The technician's phone answers itself and presses 4.")
     ] = False,
@@ -50,13 +59,16 @@ def demo(
 ) -> None:
     """A real agent measures this machine, a collector stores it, a ticket opens, a phone rings.
 
-    Three demo customers (Platinum, Gold, Basic) are set up in a database of the demo's own. Without --fault
-    nothing is wrong, and you can look around. With it, the fault is made on this machine - bounded, undone
-    afterwards - and every step is told as it happens: the reading, the alert, the ticket and why it has its
-    priority and deadline, whose phone rings and why, and who took it in charge. Ctrl-C stops everything.
+    Demo customers (Platinum, Gold, Basic, Basic in the cloud) are set up in a database of the demo's own.
+    Without --fault nothing is wrong, and you can look around. With it, the fault is made on this machine -
+    bounded, undone afterwards - and every step is told as it happens: the reading, the alert, the ticket and
+    why it has its priority and deadline, whose phone rings and why, who took it in charge, and the mails that
+    reach the customer in its language. Ctrl-C stops everything.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    wishes = Wishes(customer.value, fault, default_directory(data_dir), auto_answer, exit)
+    wishes = Wishes(
+        customer, fault, default_directory(data_dir), auto_answer, exit, int(priority[1:]), language
+    )
     stage = Stage(wishes, lambda line: print(line, flush=True))
     try:
         times = stage.run()

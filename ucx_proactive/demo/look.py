@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import httpx
 
+from ticketing.notify.reasons import told
 from ucx_proactive.demo.story import Facts, Line
 
 Document = dict[str, Any]
@@ -14,14 +15,15 @@ _READINGS = ("system.cpu.utilization", "system.memory.utilization")
 
 
 class Looker:
-    """One look after the other at one tenant's only host."""
+    """One look after the other at one tenant's only host; decisions are read in ``language``."""
 
-    def __init__(self, address: str, key: str, tenant: str, rule: str) -> None:
+    def __init__(self, address: str, key: str, tenant: str, rule: str, language: str) -> None:
         self._http = httpx.Client(
             base_url=address, headers={"Authorization": f"Bearer {key}"}, timeout=10, trust_env=False
         )
         self._tenant = tenant
         self._rule = rule
+        self._language = language
         self._first_sample_at: datetime | None = None
 
     def __enter__(self) -> Self:
@@ -76,14 +78,15 @@ class Looker:
             "alert_summary": alert["summary"],
             "alert_reason": fired[0] if fired else "",
             "refused": bool(refused),
-            "decision": _texts(refused[0]["decision"]) if refused else (),
+            "decision": tuple(told(refused[0]["decision"], self._language)) if refused else (),
         }
 
     def _ticket(self) -> Document:
-        tickets = self._get("/v1/tickets", tenant=self._tenant, priority=1, limit=1)["tickets"]
+        tickets = self._get("/v1/tickets", tenant=self._tenant, limit=100)["tickets"]
+        tickets = [ticket for ticket in tickets if self._rule in ticket["problem_key"].split("/")]
         if not tickets:
             return {}
-        ticket = self._get(f"/v1/tickets/{tickets[0]['number']}")
+        ticket = self._get(f"/v1/tickets/{tickets[0]['number']}", language=self._language)
         taken_at = ticket["taken_at"]
         return {
             "ticket_number": ticket["number"],
@@ -93,7 +96,7 @@ class Looker:
             "ticket_due_at": datetime.fromisoformat(ticket["due_at"]) if ticket["due_at"] else None,
             "ticket_taken_by": ticket["taken_by"] or "",
             "acknowledged_at": datetime.fromisoformat(taken_at) if taken_at else None,
-            "decision": _texts(ticket["decision"]),
+            "decision": tuple(reason["text"] for reason in ticket["decision"]),
         } | self._paging()
 
     def _paging(self) -> Document:
@@ -105,7 +108,3 @@ class Looker:
                 for line in lines
             )
         }
-
-
-def _texts(decision: list[Document]) -> tuple[str, ...]:
-    return tuple(reason["text"] for reason in decision)

@@ -15,17 +15,16 @@ from ucx_proactive.demo.faults import Fault
 FOR_S = 8
 """Seconds that a condition must hold in the demo (the shipped pack: minutes)."""
 
-EXPLAINED = {
-    Fault.CPU: "CPU above 85 % for 8 s is P1 here (shipped rule: above 95 % for 10 min, P2)",
-    Fault.MEMORY: "RAM above a limit just over this machine's present use, for 8 s, is P1 here "
+_EXPLAINED = {
+    Fault.CPU: "CPU above 85 % for 8 s is P{priority} here (shipped rule: above 95 % for 10 min, P2)",
+    Fault.MEMORY: "RAM above a limit just over this machine's present use, for 8 s, is P{priority} here "
     "(shipped rule: above 95 % for 10 min, P2)",
-    Fault.DISK: "free space below a limit just under this volume's present one, for 8 s, is P1 here "
+    Fault.DISK: "free space below a limit just under this volume's present one, for 8 s, is P{priority} here "
     "(shipped rule: below 500 MB for 2 min, P1)",
-    Fault.PROCESS: "a platform process missing for 8 s is P1 here "
+    Fault.PROCESS: "a platform process missing for 8 s is P{priority} here "
     "(shipped rule: a core service down for 3 polls, P1)",
-    Fault.AGENT_SILENT: "a host silent for 60 s is P1 here (shipped rule: 10 min, P2)",
+    Fault.AGENT_SILENT: "a host silent for 60 s is P{priority} here (shipped rule: 10 min, P2)",
 }
-"""What the demo's rules change, to be told to who watches."""
 
 _HEAD = """version: 1
 name: demo
@@ -40,12 +39,16 @@ rules:
 
 _CPU = """    metric: system.cpu.utilization
     levels:
-      - {{priority: P1, when: value > 85 %, for: {for_s} s, clear: value < 75 %, clear_for: {for_s} s}}
+      - priority: P{priority}
+        when: value > 85 %
+        for: {for_s} s
+        clear: value < 75 %
+        clear_for: {for_s} s
 """
 
 _MEMORY = """    metric: system.memory.available
     levels:
-      - priority: P1
+      - priority: P{priority}
         when: value < {limit} MiB
         for: {for_s} s
         clear: value > {limit} MiB
@@ -56,7 +59,7 @@ _DISK = """    metric: system.filesystem.free
     where: {{system.filesystem.mountpoint: "{mountpoint}"}}
     instance: [system.filesystem.mountpoint]
     levels:
-      - priority: P1
+      - priority: P{priority}
         when: value < {limit} MiB
         for: {for_s} s
         clear: value > {limit} MiB
@@ -67,44 +70,51 @@ _PROCESS = """    metric: ucx.process.count
     where: {{process.executable.name: {process}}}
     instance: [process.executable.name]
     levels:
-      - {{priority: P1, when: value < 1, for: {for_s} s, clear: value >= 1, clear_for: {for_s} s}}
+      - {{priority: P{priority}, when: value < 1, for: {for_s} s, clear: value >= 1, clear_for: {for_s} s}}
 """
 
-_SILENT = """    silent: {of: host, clear_reports: 2}
+_SILENT = """    silent: {{of: host, clear_reports: 2}}
     levels:
-      - {priority: P1, after: 60 s}
+      - {{priority: P{priority}, after: 60 s}}
 """
 
 _MIB = 1024**2
 
 
-def pack(fault: Fault, directory: Path) -> str:
+def explained(fault: Fault, priority: int) -> str:
+    """What the demo's rule changes, to be told to who watches."""
+    return _EXPLAINED[fault].format(priority=priority)
+
+
+def pack(fault: Fault, directory: Path, priority: int = 1) -> str:
     """The pack's YAML for ``fault`` on this machine; ``directory`` lies on the volume of the disk fault."""
+    common = {"priority": priority, "for_s": FOR_S}
     match fault:
         case Fault.CPU:
-            return _head(fault, "CPU", "CPU of {host} is saturated") + _CPU.format(for_s=FOR_S)
+            return _head(fault, "CPU", "CPU of {host} is saturated") + _CPU.format(**common)
         case Fault.MEMORY:
             limit = (psutil.virtual_memory().available - faults.memory_to_take() * 2 // 3) // _MIB
-            return _head(fault, "RAM", "RAM of {host} is exhausted") + _MEMORY.format(
-                limit=limit, for_s=FOR_S
-            )
+            text = _MEMORY.format(limit=limit, **common)
+            return _head(fault, "RAM", "RAM of {host} is exhausted") + text
         case Fault.DISK:
-            return _head(fault, "Disk", "Volume {instance} of {host} is filling up") + _disk(directory)
+            text = _DISK.format(limit=_limit(directory), mountpoint=mountpoint(directory), **common)
+            return _head(fault, "Disk", "Volume {instance} of {host} is filling up") + text
         case Fault.PROCESS:
-            text = _PROCESS.format(process=faults.PLATFORM_PROCESS, for_s=FOR_S)
+            text = _PROCESS.format(process=faults.PLATFORM_PROCESS, **common)
             return _head(fault, "Platform process", "{instance} does not run on {host}") + text
         case Fault.AGENT_SILENT:
-            return _head(fault, "Agent silent", "Nothing is heard from {host}") + _SILENT
+            text = _SILENT.format(priority=priority)
+            return _head(fault, "Agent silent", "Nothing is heard from {host}") + text
 
 
 def _head(fault: Fault, name: str, summary: str) -> str:
     return _HEAD.format(fault=fault, name=name, summary=summary)
 
 
-def _disk(directory: Path) -> str:
+def _limit(directory: Path) -> int:
+    """MiB of free space below which the disk fault shows."""
     free = psutil.disk_usage(str(directory)).free
-    limit = (free - faults.disk_to_take(directory) * 2 // 3) // _MIB
-    return _DISK.format(limit=limit, mountpoint=mountpoint(directory), for_s=FOR_S)
+    return (free - faults.disk_to_take(directory) * 2 // 3) // _MIB
 
 
 def mountpoint(directory: Path) -> str:

@@ -1,7 +1,8 @@
 """The demo, put together: starts what is needed, makes the fault, tells what happens, stops everything.
 
 Started here, each as a process of its own: ``ucx-proactive serve`` (with its PostgreSQL), the phone
-simulator, ``ucx-agent``; and the customer's mail server, in this process. Everything they write lies in the demo's directory, which each run begins afresh.
+simulator, ``ucx-agent``; and the customer's mail server, in this process. Everything they write lies in the
+demo's directory, which each run begins afresh.
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ class Stage:
         self._say(f"this machine ({platform.node()}) now plays a host of {name}, {wishes.customer}")
         self._say(f"the phones of the people on call:  {self.phones}")
         self._say(f"the collector's API:               {self.address}/openapi.json   key {key}")
-        self._say(f"the mails that arrive:               {self._directory / 'mail'}")
+        self._say(f"the mails that arrive:             {self._directory / 'mail'}")
         if wishes.fault:
             self._say(f"the demo's rules: {rules.explained(wishes.fault, wishes.priority)}")
 

@@ -10,6 +10,8 @@ from datetime import datetime
 
 import msgspec
 
+from ucx_proactive.demo.mailbox import Mail
+
 
 class Line(msgspec.Struct, frozen=True):
     """One line of on-call's own timeline of a page request."""
@@ -46,6 +48,8 @@ class Facts(msgspec.Struct, frozen=True):
     refused: bool = False
     """The desk decided that there is no ticket."""
     paging: tuple[Line, ...] = ()
+    mails: tuple[Mail, ...] = ()
+    """What arrived at the customer's mail server and our own."""
 
 
 class Timeline(msgspec.Struct, frozen=True):
@@ -59,6 +63,10 @@ class Timeline(msgspec.Struct, frozen=True):
     ringing_at: datetime | None = None
     acknowledged_at: datetime | None = None
     ticket_number: str | None = None
+    priority: int | None = None
+    """Of the ticket."""
+    mails: tuple[str, ...] = ()
+    """Subjects of the mails that arrived."""
 
     @property
     def crossing_to_ringing_s(self) -> float | None:
@@ -89,6 +97,8 @@ def timeline(facts: Facts, customer: str, fault: str) -> Timeline:
         ringing_at=min(ringing, default=None),
         acknowledged_at=facts.acknowledged_at,
         ticket_number=facts.ticket_number,
+        priority=facts.ticket_priority,
+        mails=tuple(mail.subject for mail in facts.mails),
     )
 
 
@@ -104,6 +114,7 @@ def sentences(facts: Facts) -> Iterator[Told]:
         yield Told("refused", "no ticket, and this is why:")
         yield from _reasons(facts)
     yield from _paging(facts)
+    yield from _mails(facts)
     if facts.acknowledged_at:
         yield Told(
             "taken",
@@ -151,3 +162,10 @@ def _reasons(facts: Facts) -> Iterator[Told]:
 def _paging(facts: Facts) -> Iterator[Told]:
     for line in facts.paging:
         yield Told(f"paging {line.no}", line.text, line.at)
+
+
+def _mails(facts: Facts) -> Iterator[Told]:
+    for mail in facts.mails:
+        text = f"a mail reached {mail.recipient} ({mail.language}): {mail.subject}"
+        yield Told(f"mail {mail.file.name}", text, mail.at)
+        yield Told(f"mail file {mail.file.name}", f"    kept as {mail.file.with_suffix('')}.eml, .txt, .html")
