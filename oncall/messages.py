@@ -123,4 +123,4 @@ def state_of(status: str) -> tuple[State, str] | None:
 
 
 def _where(briefing: Briefing) -> str:
-    return f" on {briefing.host}" if briefing.host else ""
+    return f" on {briefing.host}" if briefing.host and briefing.host not in briefing.title else ""

@@ -48,7 +48,7 @@ def summary(person: str, briefings: Sequence[Briefing], now: datetime) -> list[s
 
 
 def _one(b: Briefing, now: datetime) -> str:
-    where = f" on {b.host}" if b.host else ""
+    where = f" on {b.host}" if b.host and b.host not in b.title else ""
     title = b.title.rstrip(". ")
     return (
         f"Priority {b.priority} for {b.customer}: {title}{where}, {spoken_since(b.since, now)}. "
