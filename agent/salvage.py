@@ -64,6 +64,14 @@ def read_counters(path: Path) -> Iterator[tuple[str, int]]:
                     yield name, value
 
 
+def read_bookmarks(path: Path, prefix: str) -> Iterator[tuple[str, str]]:
+    """Positions in logs that can still be read: the logs go on from there."""
+    with closing(_open(path)) as db, suppress(sqlite3.Error, TypeError):
+        for name, value in db.execute("SELECT name, value FROM meta"):
+            if isinstance(name, str) and isinstance(value, str) and name.startswith(prefix):
+                yield name, value
+
+
 def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, factory=Connection

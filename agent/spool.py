@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from agent.lock import StateLock
-from agent.salvage import is_damage, read_batches, read_counters, read_layouts
+from agent.salvage import is_damage, read_batches, read_bookmarks, read_counters, read_layouts
 from agent.store import Kind, Store, Stored, Total
 from wire.batch import Event, Frame
 
@@ -33,6 +33,8 @@ _MEMORY_IDS = 1 << 40
 _MEMORY_BYTES = 4 << 20
 _KEPT_ASIDE = 2
 """Damaged files kept for a person to look at."""
+BOOKMARK = "bookmark:"
+"""Prefix of the names under which the positions in logs are remembered."""
 _COUNTERS = ("frames_dropped", "events_dropped", "batches_refused")
 
 
@@ -117,6 +119,7 @@ class Spool:
         for counter, value in read_counters(aside):
             self.counters[counter] = max(self.counters[counter], value)
         store.set(**{name: str(value) for name, value in self.counters.items()})
+        store.set(**dict(read_bookmarks(aside, BOOKMARK)))
         for digest, body in read_layouts(aside):
             store.put_layout(digest, body)
         for batch in read_batches(aside):
@@ -171,6 +174,20 @@ class Spool:
     def put_events(self, events: list[Event], correction_ms: int) -> None:
         """Number and keep events; on return they are on disk, in memory, or counted as dropped."""
         self._put(lambda store, now: store.put_events(events, now + correction_ms, correction_ms))
+
+    def put_marked(self, events: list[Event], correction_ms: int, feed: str, bookmark: str) -> bool:
+        """Keep what was read of a log, and how far, in one transaction; False when the disk does not let us:
+        then nothing was kept, and the log is to be read again from where it was."""
+        with self._mutex:
+            created, mark = self._now_ms() + correction_ms, (BOOKMARK + feed, bookmark)
+            done = self._try_disk(lambda disk: disk.put_marked(events, created, correction_ms, mark))
+            if done and self._disk is not None:
+                self._keep_within(self._disk)
+            return bool(done)
+
+    def bookmark(self, feed: str) -> str:
+        """How far a log was read; empty when it never was."""
+        return self.get(BOOKMARK + feed)
 
     def _put(self, write: Callable[[Store, int], Stored]) -> None:
         with self._mutex:

@@ -199,6 +199,16 @@ class Store:
         with self._transaction():
             return self._insert("events", events, created_ms, correction_ms)
 
+    def put_marked(
+        self, events: list[Event], created_ms: int, correction_ms: int, mark: tuple[str, str]
+    ) -> bool:
+        """Number the events of a log and remember how far it was read: both or neither. True when done."""
+        with self._transaction():
+            if events:
+                self._insert("events", events, created_ms, correction_ms)
+            self._put_meta(*mark)
+        return True
+
     def _insert(
         self, kind: Kind, items: list[Frame] | list[Event], created_ms: int, correction_ms: int
     ) -> Stored:
