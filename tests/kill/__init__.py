@@ -12,5 +12,8 @@ compared:
     database      frames, events, alerts, tickets, pages, acknowledgements
     phone journal what the phone simulator was asked to ring, and which keys were pressed (fsynced)
 
+Beside that, the driver opens tickets whose steps are long due and spoils one customer's record, and looks at
+what the two desks made of it (``tests/kill/desk.py``).
+
 The broken twins (``tests/kill/twins.py``) break the design on purpose; the driver must notice each.
 """

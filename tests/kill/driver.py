@@ -6,12 +6,12 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from tests.kill import oracle, verify
+from tests.kill import aims, desk, oracle, verify
+from tests.kill.aims import Aim
 from tests.kill.host import INSTANCES
 from tests.kill.racer import Racer
 from tests.kill.verify import Books, Result
@@ -23,10 +23,8 @@ BREACHES_AT_ONCE = 2
 """Per host."""
 RACES_IN_PEACE = 25
 """Before the first kill, when both doors are open."""
-DRAIN_S = 90.0
-"""Longest time to come to rest after the last kill."""
-VICTIMS = (*HOSTS, *COLLECTORS, "postgresql")
-KEPT = Path(".dev/kill")
+SEED_EVERY = 2
+"""Kills between two seeded tickets."""
 
 Say = Callable[[str], None]
 
@@ -52,22 +50,77 @@ class Breaches:
         return any(self._now.values())
 
 
+class Run:
+    """One whole run."""
+
+    def __init__(self, world: World, chance: random.Random, aim: Aim, say: Say) -> None:
+        self._world, self._chance, self._aim, self._say = world, chance, aim, say
+        self.breaches = Breaches(world)
+        self.seeded: dict[str, frozenset[str]] = {}
+        self.kills: Counter[str] = Counter()
+
+    def perform(self, cycles: int, racer: Racer) -> Result:
+        """Breaches and kills, a drain in peace, the comparison."""
+        for _ in range(RACES_IN_PEACE):
+            racer.race()
+        self._world.ask(desk.poison)
+        for cycle in range(1, cycles + 1):
+            self._cycle(cycle, racer)
+            if cycle % 10 == 0 or cycle == cycles:
+                self._say(
+                    f"{cycle} of {cycles} kills, {len(self.breaches.episodes)} episodes, {racer.races} races"
+                )
+        unfinished = self._drain()
+        return _compare(self._world, self.breaches.episodes, self.seeded, unfinished)
+
+    def _cycle(self, cycle: int, racer: Racer) -> None:
+        self.breaches.tend(more=True)
+        if cycle % SEED_EVERY == 0:
+            self.seeded |= self._world.ask(lambda conn: desk.seed(conn, 1 + cycle // SEED_EVERY % 4))
+        until = time.monotonic() + self._chance.uniform(0, LONGEST_PAUSE_S)
+        while time.monotonic() < until:
+            racer.race()
+        self.kills.update(self._aim.strike(self._world, self._chance))
+        self._world.revive()
+
+    def _drain(self) -> list[str]:
+        """Let everything come to rest; what did not, in words."""
+        self._say("no more kills: waiting until everything has come to rest")
+        deadline = time.monotonic() + self._aim.drain_s
+        while self.breaches.tend(more=False):
+            if time.monotonic() > deadline:
+                return ["a breach was not taken in charge in time after the last kill"]
+            self._world.revive()
+            time.sleep(0.3)
+        for host in HOSTS:
+            self._world.tell(host, [], quiet=True)
+        while not self._at_rest():
+            if time.monotonic() > deadline:
+                return ["the spools were not delivered, or the desk did not settle, in time"]
+            time.sleep(0.5)
+        return []
+
+    def _at_rest(self) -> bool:
+        settled = desk.settled(self._world.ask(desk.read), self.seeded)
+        return settled and verify.delivered(_books(self._world)[0])
+
+
 def run(cycles: int, seed: int, twin: str | None, say: Say) -> Result:
     """One whole run. The directory with all logs is kept when something is wrong."""
-    world, chance, started = World(twin), random.Random(seed), time.monotonic()
+    world, started = World(twin), time.monotonic()
     faulty = True
     try:
         say(f"building the world in {world.directory}")
         world.build()
-        breaches, racer = Breaches(world), Racer(world.directory / RACER, _doors(world))
-        for _ in range(RACES_IN_PEACE):
-            racer.race()
-        kills = _kill(world, chance, cycles, breaches, racer, say)
-        unfinished = _drain(world, breaches, say)
+        aim = aims.TWINS[twin] if twin else aims.ANYTHING
+        this = Run(world, random.Random(seed), aim, say)
+        racer = Racer(world.directory / RACER, _doors(world))
+        result = this.perform(cycles, racer)
         racer.close()
-        result = _compare(world, breaches.episodes, unfinished)
         faulty = bool(result.faults)
-        done = msgspec.structs.replace(result, cycles=cycles, seed=seed, races=racer.races, kills=dict(kills))
+        done = msgspec.structs.replace(
+            result, cycles=cycles, seed=seed, races=racer.races, kills=dict(this.kills)
+        )
         return msgspec.structs.replace(done, seconds=round(time.monotonic() - started, 1))
     finally:
         world.tear_down(keep=faulty)
@@ -80,45 +133,10 @@ def _doors(world: World) -> tuple[str, str]:
     return first, second
 
 
-def _kill(
-    world: World, chance: random.Random, cycles: int, breaches: Breaches, racer: Racer, say: Say
-) -> Counter[str]:
-    kills: Counter[str] = Counter()
-    for cycle in range(1, cycles + 1):
-        breaches.tend(more=True)
-        until = time.monotonic() + chance.uniform(0, LONGEST_PAUSE_S)
-        while time.monotonic() < until:
-            racer.race()
-        victim = chance.choice(VICTIMS)
-        world.kill(victim)
-        world.revive()
-        kills[victim] += 1
-        if cycle % 10 == 0 or cycle == cycles:
-            say(f"{cycle} of {cycles} kills, {len(breaches.episodes)} episodes, {racer.races} races")
-    return kills
-
-
-def _drain(world: World, breaches: Breaches, say: Say) -> list[str]:
-    """Let everything come to rest; what did not, in words."""
-    say("no more kills: waiting until everything has come to rest")
-    deadline = time.monotonic() + DRAIN_S
-    while breaches.tend(more=False):
-        if time.monotonic() > deadline:
-            return ["a breach was not taken in charge in time after the last kill"]
-        world.revive()
-        time.sleep(0.3)
-    for host in HOSTS:
-        world.tell(host, [], quiet=True)
-    while not verify.delivered(_books(world)[0]):
-        if time.monotonic() > deadline:
-            return ["the spools were not delivered in time after the last kill"]
-        time.sleep(0.5)
-    return []
-
-
-def _compare(world: World, episodes: set[str], unfinished: list[str]) -> Result:
+def _compare(world: World, episodes: set[str], seeded: desk.Steps, unfinished: list[str]) -> Result:
     ledger, books, phones = _books(world)
-    wrong = verify.faults(ledger, books, phones, episodes)
+    found = world.ask(desk.read)
+    wrong, misdone = verify.faults(ledger, books, phones, episodes), desk.faults(found, seeded)
     return Result(
         cycles=0,
         seed=0,
@@ -131,11 +149,14 @@ def _compare(world: World, episodes: set[str], unfinished: list[str]) -> Result:
         unpaged=len(wrong["unpaged"]),
         unacknowledged=len(wrong["unacknowledged"]),
         gaps=len(wrong["gaps"]),
+        escalations=sum(found.steps.get(number, Counter()).total() for number in seeded),
+        misdone=sum(map(len, misdone.values())),
         races=0,
         calls=phones.calls,
         kills={},
         seconds=0.0,
-        faults=unfinished + [f"{kind}: {text}" for kind, texts in wrong.items() for text in texts[:20]],
+        faults=unfinished
+        + [f"{kind}: {text}" for kind, texts in (wrong | misdone).items() for text in texts[:20]],
     )
 
 
@@ -167,7 +188,8 @@ FROM frame f JOIN host h USING (tenant_id, host_id) WHERE h.name <> 'racer' GROU
 """
 _EVENTS = "SELECT attributes->>'uid', count(*) FROM event WHERE attributes ? 'uid' GROUP BY 1"
 _TICKETS = """
-SELECT number, split_part(problem_key, '/', 3) || '/' || split_part(problem_key, '/', 5) FROM ticket
+SELECT number, split_part(problem_key, '/', 3) || '/' || split_part(problem_key, '/', 5)
+FROM ticket WHERE split_part(problem_key, '/', 1) = 'patient'
 """
 _TAKEN = """
 SELECT split_part(problem_key, '/', 3) || '/' || split_part(problem_key, '/', 5)

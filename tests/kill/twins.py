@@ -9,13 +9,18 @@ microseconds wide, the twin also widens it: the point is whether the driver sees
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from wire.receipt import Outcome, Receipt
 
 WINDOW_S = 0.3
+SLOW_SHARE = 1 / 3
+"""Of the receipts that are held back: with more, the spools would never be delivered."""
 _background: set[asyncio.Task[Any]] = set()
 
 
@@ -49,7 +54,7 @@ def no_ledger() -> None:
 
     async def slow_receipts(self: commit.IngestCommit, group: Sequence[Any]) -> tuple[Receipt, ...]:
         receipts = await whole(self, group)
-        await asyncio.sleep(WINDOW_S)
+        await asyncio.sleep(WINDOW_S if random.random() < SLOW_SHARE else 0)
         return receipts
 
     commit._enter_ledger = all_win
@@ -105,6 +110,28 @@ def no_host_lock() -> None:
     evaluate.lock_hosts = slow_lock
 
 
+def progress_apart() -> None:
+    """What the desk has handled is committed first, its ticket in a transaction after that."""
+    from alerting.published import transitions_after
+    from ticketing import alerts
+
+    catch_up = alerts._catch_up
+
+    async def apart(conn: Any, settings: Any, now: Any, alert: Any, progress: Any) -> None:
+        key = {"tenant_id": alert.tenant_id, "alert_id": alert.alert_id}
+        before = progress.handled_seq
+        fresh = await transitions_after(conn, alert.tenant_id, alert.alert_id, before)
+        progress.handled_seq = fresh[-1].seq if fresh else before
+        await conn.execute(alerts.Q.save_progress, key | msgspec.structs.asdict(progress))
+        await conn.execute(b"COMMIT")
+        await asyncio.sleep(2 * WINDOW_S)
+        await conn.execute(b"BEGIN")
+        progress.handled_seq = before
+        await catch_up(conn, settings, now, alert, progress)
+
+    alerts._catch_up = apart
+
+
 class _Altered:
     """Named queries, some of them replaced."""
 
@@ -121,6 +148,7 @@ TWINS: dict[str, Callable[[], None]] = {
     "no-ledger": no_ledger,
     "mark-before-call": mark_before_call,
     "no-host-lock": no_host_lock,
+    "progress-apart": progress_apart,
 }
 
 if __name__ == "__main__":

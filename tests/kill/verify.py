@@ -61,7 +61,7 @@ class Phones(msgspec.Struct):
 
 
 class Result(msgspec.Struct):
-    """What one run shows. Everything from ``lost`` to ``gaps`` but the two counts must be 0."""
+    """What one run shows. Everything from ``lost`` to ``misdone`` but the counts must be 0."""
 
     cycles: int
     seed: int
@@ -76,6 +76,11 @@ class Result(msgspec.Struct):
     unpaged: int
     unacknowledged: int
     gaps: int
+    escalations: int
+    """Steps of the matrix that were due on seeded tickets and were taken."""
+    misdone: int
+    """Faults of the desk: a step missing or doubled, a history out of order, an end that was missed, a page
+    that was never asked for, a wrong item parked or the poisoned one not."""
     races: int
     """Pairs sent through two collectors at once."""
     calls: int

@@ -16,11 +16,12 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import psycopg
 import yaml
+from psycopg import AsyncConnection
 
 from agent.enrol import enrol
 from alerting.store import store_pack
@@ -28,11 +29,11 @@ from collector.enrolment import issue_token
 from oncall.simulator.__main__ import DEMO_NUMBER, DEMO_SID, DEMO_TOKEN
 from storage.embedded import EmbeddedServer
 from storage.migrate import migrate
-from storage.pool import Pool, open_pool
 from ticketing.registry_file import apply_file
 from wire.clock import utcnow
 
 T = TypeVar("T")
+Connection = AsyncConnection[Any]
 HERE = Path(__file__).parent
 COLLECTORS = ("a", "b")
 HOSTS = {"h1": "a", "h2": "b"}
@@ -68,7 +69,7 @@ class World:
             self._spawn(name)
         for name in COLLECTORS:
             _wait_for(f"{self.address(name)}/readyz")
-        tokens = asyncio.run(self._with_pool(_furnish))
+        tokens = self.ask(_furnish)
         for host, token in tokens.items():
             (self.directory / host).mkdir()
             enrol(self.directory / host, self.address(HOSTS.get(host, "a")), token, host)
@@ -76,12 +77,14 @@ class World:
             self.tell(host, [], quiet=False)
             self._spawn(host)
 
-    async def _with_pool(self, work: Callable[[Pool], Awaitable[T]]) -> T:
-        pool = await open_pool(self.url, max_size=1)
-        try:
-            return await work(pool)
-        finally:
-            await pool.close()
+    def ask(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do something with a connection of our own. The database must be up."""
+
+        async def connected() -> T:
+            async with await AsyncConnection.connect(self.url, autocommit=True) as conn:
+                return await work(conn)
+
+        return asyncio.run(connected())
 
     def address(self, name: str) -> str:
         """Where a collector (or the phone company) listens."""
@@ -119,7 +122,7 @@ class World:
             "public_url": self.address(name),
             "log_level": "warning",
             "database_connections": 6,
-            "ticketing": {"poll_s": 0.3, "retry_s": 0.2, "failures_to_park": 1000},
+            "ticketing": {"poll_s": 0.3, "retry_s": 0.2, "failures_to_park": 6},
             "oncall": oncall,
         }
         path = self.directory / f"collector-{name}.yaml"
@@ -140,20 +143,21 @@ class World:
 
     # -- killing ----------------------------------------------------------------------------------
 
-    def kill(self, victim: str) -> None:
-        """SIGKILL a process (PostgreSQL: immediate mode) and start it again at once."""
-        if victim == "postgresql":
+    def kill(self, *victims: str) -> None:
+        """SIGKILL processes (PostgreSQL: immediate mode) and start them again at once."""
+        if "postgresql" in victims:
             self.server.stop("immediate")
             assert self.server.start() == self.url, "the collectors know the database by this address"
-            return
-        self._end(victim)
-        self._spawn(victim)
+        processes = [victim for victim in victims if victim != "postgresql"]
+        for victim in processes:
+            self._strike(victim)
+        for victim in processes:
+            self._running.pop(victim).wait()
+            self._spawn(victim)
 
-    def _end(self, name: str) -> None:
-        process = self._running.pop(name)
+    def _strike(self, name: str) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+            os.kill(self._running[name].pid, signal.SIGKILL)
 
     def revive(self) -> None:
         """Start again what has ended by itself (a collector that found no database at its start)."""
@@ -163,8 +167,9 @@ class World:
 
     def tear_down(self, *, keep: bool) -> None:
         """Stop everything; the directory stays when there is something to look at."""
-        for name in list(self._running):
-            self._end(name)
+        for name, process in self._running.items():
+            self._strike(name)
+            process.wait()
         self.server.stop("immediate")
         if not keep:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -182,18 +187,17 @@ class World:
         raise AssertionError("unreachable")
 
 
-async def _furnish(pool: Pool) -> dict[str, str]:
-    """Customer, rules, and an enrolment token for each host."""
-    async with pool.connection() as conn:
-        registry = (HERE / "registry.yaml").read_text(encoding="utf-8")
-        await apply_file(conn, registry, now=utcnow(), actor="kill", origin="registry.yaml")
-        await store_pack(conn, (HERE / "rules.yaml").read_text(encoding="utf-8"), "kill", "kill")
-        tokens = {}
-        for host in (*HOSTS, RACER):
-            tokens[host], _ = await issue_token(
-                conn, "patient", "main", ttl=timedelta(hours=1), by="kill", now=utcnow()
-            )
-        return tokens
+async def _furnish(conn: Connection) -> dict[str, str]:
+    """Customers, rules, and an enrolment token for each host."""
+    registry = (HERE / "registry.yaml").read_text(encoding="utf-8")
+    await apply_file(conn, registry, now=utcnow(), actor="kill", origin="registry.yaml")
+    await store_pack(conn, (HERE / "rules.yaml").read_text(encoding="utf-8"), "kill", "kill")
+    tokens = {}
+    for host in (*HOSTS, RACER):
+        tokens[host], _ = await issue_token(
+            conn, "patient", "main", ttl=timedelta(hours=1), by="kill", now=utcnow()
+        )
+    return tokens
 
 
 def _answers(url: str) -> bool:
