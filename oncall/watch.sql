@@ -49,6 +49,11 @@ RETURNING test_id
 SELECT c.test_id, p.key, p.name, c.address, c.provider, c.requested_at, c.outcome, c.ended_at, c.detail, c.provider_ref
 FROM test_call c JOIN person p USING (person_id) WHERE c.test_id = %(test_id)s
 
+-- name: open_tests
+-- Test calls that should have ended long ago.
+SELECT c.test_id, p.key, p.name, c.address, c.provider, c.requested_at, c.outcome, c.ended_at, c.detail, c.provider_ref
+FROM test_call c JOIN person p USING (person_id) WHERE c.outcome = 'calling' AND c.requested_at < %(before)s
+
 -- name: tests
 -- For each active person with a phone: the newest test call, and when this number was last confirmed.
 SELECT p.key, p.name, p.phone, p.zone, n.requested_at, coalesce(n.outcome, ''), coalesce(n.detail, ''), c.confirmed_at
