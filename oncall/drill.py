@@ -212,6 +212,9 @@ class Drill:
 
 async def run(pool: Pool, settings: Settings, clock: Clock, stop: asyncio.Event) -> None:
     """The worker: weekly tests, one call at a time, by whichever process comes first."""
+    if not settings.weekly_test_calls or not settings.providers:
+        await stop.wait()
+        return
     async with httpx.AsyncClient() as http:
         while not stop.is_set():
             try:

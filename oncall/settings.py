@@ -66,6 +66,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     with a phone, by id) - and, if not empty, the last resort from a policy's second round on."""
     enabled: bool = True
     """False: nothing is rung (a restored database starts so) - and that is said loudly."""
+    weekly_test_calls: bool = False
+    """Ring everybody on call once a week in their working hours, to see that their phones do."""
     ring_s: Annotated[int, msgspec.Meta(ge=5, le=600)] = 30
     """How long a phone rings before the provider gives up (its ``Timeout``)."""
     calls_per_step: Annotated[int, msgspec.Meta(ge=1)] = 2

@@ -10,12 +10,16 @@ import alerting.api
 import alerting.sweep
 import collector.api
 import oncall.api
+import oncall.drill
+import oncall.drill_api
 import oncall.pager
 import oncall.rota_api
+import oncall.watch
 import ticketing.api
 import ticketing.desk
 from collector.directory import Directory
 from storage.pool import Pool
+from ucx_proactive.contract import contract_limit_s
 from ucx_proactive.settings import Role, Rooms
 from ucx_proactive.supervise import Work
 from wire.clock import Clock
@@ -27,6 +31,7 @@ PUBLIC_PREFIXES = (
     "/v1/oncall/sms/",
     "/v1/oncall/answer/",
     "/v1/oncall/calendars/",
+    "/v1/oncall/drill/",
 )
 
 
@@ -36,13 +41,16 @@ def routers(pool: Pool, rooms: Rooms, clock: Clock, directory: Directory) -> Ite
     yield alerting.api.router(pool, rooms.alerting, clock)
     yield ticketing.api.router(pool, rooms.ticketing, clock)
     yield oncall.api.router(pool, rooms.oncall, clock)
-    yield oncall.rota_api.router(pool, rooms.oncall, clock)
+    yield oncall.rota_api.router(pool, rooms.oncall, clock, limit_s=contract_limit_s(clock()))
+    yield oncall.drill_api.router(pool, rooms.oncall, clock)
 
 
-def workers(pool: Pool, rooms: Rooms, clock: Clock) -> dict[Role, Work]:
-    """The workers by their role (the ingest commit's own are the collector's)."""
+def workers(pool: Pool, rooms: Rooms, clock: Clock) -> dict[str, tuple[Role, Work]]:
+    """The workers by name, each with its role (the ingest commit's own are the collector's)."""
     return {
-        "sweep": lambda stop: alerting.sweep.run(pool, rooms.alerting, clock, stop),
-        "desk": lambda stop: ticketing.desk.run(pool, rooms.ticketing, clock, stop),
-        "pager": lambda stop: oncall.pager.run(pool, rooms.oncall, clock, stop),
+        "sweep": ("sweep", lambda stop: alerting.sweep.run(pool, rooms.alerting, clock, stop)),
+        "desk": ("desk", lambda stop: ticketing.desk.run(pool, rooms.ticketing, clock, stop)),
+        "pager": ("pager", lambda stop: oncall.pager.run(pool, rooms.oncall, clock, stop)),
+        "rota watch": ("pager", lambda stop: oncall.watch.run(pool, rooms.oncall, clock, stop)),
+        "test calls": ("pager", lambda stop: oncall.drill.run(pool, rooms.oncall, clock, stop)),
     }

@@ -128,9 +128,9 @@ class Process:
         self.meters = Meters(self.registry)
         self.directory = Directory(ingest_pool, clock, ttl_s=tuning.credential_cache_s)
         ingest = self._ingest(ingest_pool) if "ingest" in settings.roles else None
-        for role, work in workers(work_pool, rooms, clock).items():
+        for name, (role, work) in workers(work_pool, rooms, clock).items():
             if role in settings.roles:
-                self.supervisor.add(role, work)
+                self.supervisor.add(name, work)
         all_routers = [
             health.router(work_pool, self.supervisor, self.registry),
             *routers(work_pool, rooms, clock, self.directory),

@@ -25,7 +25,7 @@ app = typer.Typer(pretty_exceptions_enable=False)
 def audit(
     config: Annotated[
         Path,
-        typer.Option("--config", envvar="UCX_AUDIT_CONFIG", help="Settings file (YAML).", dir_okay=False),
+        typer.Option("--config", help="Settings file (YAML).", dir_okay=False),
     ],
     database_url: Annotated[
         str | None, typer.Option("--database-url", envvar="UCX_DATABASE_URL", help="The database to watch.")

@@ -23,11 +23,13 @@ from oncall.rota_files import read_rota
 from oncall.rota_terms import holidays_of, moment, name
 from oncall.schedule import Schedule, shifts
 from storage.pool import Pool
-from ticketing.policy import Release, load_releases, priority_of, release_for
+from ucx_proactive.commands import oncall_watch
 from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
+from ucx_proactive.contract import contract_limit_s
 from wire.clock import utcnow
 
 app = typer.Typer(help="Who is on call, when, and where nobody is.", no_args_is_help=True)
+oncall_watch.add_to(app)
 HERE = Path("ucx-data")
 LONGEST = timedelta(days=800)
 _T = TypeVar("_T")
@@ -152,14 +154,6 @@ def check(
     _lines(view.gap_lines(found, loaded.zone))
     typer.echo(f"{file}: {len(loaded.schedules)} schedule(s), {len(found)} gap(s) in the next {ahead} days")
     raise typer.Exit(1 if found else 0)
-
-
-def contract_limit_s(now: datetime) -> int:
-    """Seconds in which the contract wants a person reached: the shortest target that on-call serves."""
-    release: Release = release_for(load_releases(), now.date())
-    served = ((plan, priority_of(p)) for plan in release.on_call.plans for p in release.on_call.priorities)
-    minutes = [m for plan, priority in served if (m := release.target(plan, priority).minutes)]
-    return min(minutes) * 60
 
 
 def _show_policies(loaded: Rota, limit_s: int) -> None:
