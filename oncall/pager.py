@@ -24,7 +24,7 @@ from uuid import uuid4
 import httpx
 import msgspec
 
-from oncall import metrics, requests, store
+from oncall import metrics, requests, store, switch
 from oncall.calls import Calls
 from oncall.errors import ProviderError
 from oncall.line import Hold, Pass, Ring, Verdict, may_ring
@@ -89,10 +89,12 @@ class Pager:
         """Begin a paging for each new page request, end those whose request has ended."""
         now = self._clock()
         async with self._pool.connection() as conn, conn.transaction():
-            if self._settings.enabled:
+            if not self._settings.enabled:
+                log.error("paging is switched off by a setting: nobody will be rung")
+            elif await switch.is_on(conn, now):
                 await requests.begin_new(conn, now)
             else:
-                log.error("paging is switched off by a setting: nobody will be rung")
+                log.error("paging is off (ucx-proactive oncall paging status): nobody will be rung")
             await requests.end_finished(conn, now)
         return False
 
@@ -101,6 +103,8 @@ class Pager:
         if not self._settings.enabled:
             return False
         async with self._pool.connection() as conn, conn.transaction():
+            if not await switch.is_on(conn, self._clock()):
+                return False
             claim = await store.claim_due(conn, self._settings.lease_s, self._clock())
         if claim is None:
             return False

@@ -58,6 +58,8 @@ class Order(msgspec.Struct, frozen=True):
     to: str
     from_: str
     url: str
+    """Where the instructions are; '' when the request itself carries them."""
+    twiml: str
     method: str
     status_callback: str
     events: tuple[str, ...]
@@ -71,6 +73,7 @@ _SINGLE = frozenset(
         "To",
         "From",
         "Url",
+        "Twiml",
         "Method",
         "FallbackUrl",
         "FallbackMethod",
@@ -108,13 +111,15 @@ def order(fields: Fields, own_numbers: frozenset[str]) -> Order:
         from_ not in own_numbers, 21210, f"The source phone number provided, {from_}, is not yet verified."
     )
     _refuse(to == from_, 21211, "'To' and 'From' may not be the same number")
-    _refuse(not one("Url"), 21205, "Url parameter is required.")
-    _refuse(not _is_url(one("Url")), 21205, f"Url is not a valid URL: {one('Url')}")
+    _refuse(not one("Url") and not one("Twiml"), 21205, "Url parameter is required.")
+    _refuse(bool(one("Url")) and not _is_url(one("Url")), 21205, f"Url is not a valid URL: {one('Url')}")
+    _refuse(len(one("Twiml")) > 4000, 20001, "Twiml is longer than 4000 characters")
     _check_callbacks(fields, one)
     return Order(
         to=to,
         from_=from_,
         url=one("Url"),
+        twiml="" if one("Url") else one("Twiml"),  # the URL wins, as documented
         method=one("Method") or "POST",
         status_callback=one("StatusCallback"),
         events=tuple(fields.get("StatusCallbackEvent", ["completed"])),

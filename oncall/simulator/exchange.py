@@ -295,6 +295,8 @@ class Exchange:
     # Speaking to the account ---------------------------------------------------------------------------
 
     async def _instructions(self, call: Call, url: str, method: str, extra: dict[str, str]) -> bytes:
+        if not url:
+            return call.order.twiml.encode()
         fields = self._fields(call, call.status) | extra
         if call.answered_by:
             fields["AnsweredBy"] = call.answered_by
