@@ -8,8 +8,10 @@ import sys
 
 import msgspec
 
-from tests.kill.driver import run
-from tests.kill.twins import TWINS
+from tests.kill import driver, pager_twins, pagers, twins
+
+# story -> what runs it, and the designs broken on purpose that it must notice
+STORIES = {"everything": (driver.run, twins.TWINS), "pagers": (pagers.run, pager_twins.TWINS)}
 
 
 def main() -> int:
@@ -18,8 +20,15 @@ def main() -> int:
     parser.add_argument("--cycles", type=int, default=50, help="how many kills (default 50)")
     parser.add_argument("--seed", type=int, help="repeat the choices of an earlier run (default: random)")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
-    parser.add_argument("--twin", choices=sorted(TWINS), help="run a design that is broken on purpose")
+    parser.add_argument("--story", choices=sorted(STORIES), default="everything", help="what is killed")
+    known = sorted({name for _, broken in STORIES.values() for name in broken})
+    parser.add_argument("--twin", choices=known, help="run a design that is broken on purpose")
     arguments = parser.parse_args()
+    run, broken = STORIES[arguments.story]
+    if arguments.twin and arguments.twin not in broken:
+        parser.error(
+            f"--story {arguments.story} has no twin {arguments.twin}; it has: {', '.join(sorted(broken))}"
+        )
     seed = random.SystemRandom().randrange(1_000_000) if arguments.seed is None else arguments.seed
     result = run(
         arguments.cycles, seed, arguments.twin, lambda line: print(line, file=sys.stderr, flush=True)
