@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 async def run(url: str, settings: Settings, clock: Clock, stop: asyncio.Event) -> None:
     """Audit until ``stop``. Raises AnotherAuditor or OSError when it cannot start."""
-    files = Files(settings.directory, clock)
+    files = Files(Path(settings.directory), clock)
     try:
         async with httpx.AsyncClient() as http, asyncio.TaskGroup() as group:
             auditor = Auditor(url, settings, clock, files, http)

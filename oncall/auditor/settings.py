@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -30,7 +29,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Another company than the pager's first, or at least another account. None: it only writes and withholds
     its heartbeat."""
     listen: Listen = Listen()
-    directory: Path = Path("ucx-auditor")
+    directory: str = "ucx-auditor"
     """Journal, state and the numbers of the people on call."""
     name: str = "auditor"
     """Stands beside its entries in the database."""

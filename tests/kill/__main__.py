@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
 from tests.kill import driver, pager_twins, pagers, twins
 
 # story -> what runs it, and the designs broken on purpose that it must notice
-STORIES = {"everything": (driver.run, twins.TWINS), "pagers": (pagers.run, pager_twins.TWINS)}
+STORIES: dict[str, tuple[Callable[..., Any], Mapping[str, object]]] = {
+    "everything": (driver.run, twins.TWINS),
+    "pagers": (pagers.run, pager_twins.TWINS),
+}
 
 
 def main() -> int:

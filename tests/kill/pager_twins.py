@@ -23,7 +23,7 @@ def hold_a_session_lock() -> None:
 
     async def look_if_chosen(self: pager.Pager) -> bool:
         if not sessions:
-            sessions.append(await psycopg.AsyncConnection.connect(self._pool.conninfo, autocommit=True))
+            sessions.append(await psycopg.AsyncConnection.connect(str(self._pool.conninfo), autocommit=True))
         cursor = await sessions[0].execute(
             "SELECT pg_try_advisory_lock(4711) OR EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory'"
             " AND objid = 4711 AND pid = pg_backend_pid())"
@@ -48,7 +48,7 @@ def trust_2xx() -> None:
         trusted = page.state is State.PLACED
         return (until + timedelta(days=1) if trusted else until), otherwise, reason
 
-    paging._limit = believing
+    paging._limit = believing  # type: ignore[assignment]
 
 
 TWINS: dict[str, Callable[[], None]] = {

@@ -1,4 +1,4 @@
-"""The world of the pagers' story: PostgreSQL, two pagers, an auditor, two phone companies of which one fails.
+"""The world of the pagers' story: PostgreSQL, two pagers, an auditor, two phone companies.
 
 No collector and no desk: the driver itself writes critical alerts and tickets with open page requests, so that
 every kill hits on-call.
@@ -215,9 +215,10 @@ class PagerWorld:
 
 _ALERT = """
 WITH made AS (
-    INSERT INTO alert (tenant_id, deployment_id, rule_id, instance, problem_key, state, priority, since, fired_at,
-                       summary, last_seq, changed_at)
-    SELECT tenant_id, deployment_id, 'kill', %s::text, 'kill-' || %s::text, 'firing', 1, now(), now(), 'A breach', 1, now()
+    INSERT INTO alert (tenant_id, deployment_id, rule_id, instance, problem_key, state, priority, since,
+                       fired_at, summary, last_seq, changed_at)
+    SELECT tenant_id, deployment_id, 'kill', %s::text, 'kill-' || %s::text, 'firing', 1, now(), now(),
+           'A breach', 1, now()
     FROM deployment RETURNING tenant_id, alert_id)
 INSERT INTO ticket_alert
 SELECT m.tenant_id, q.ticket_id, m.alert_id, true

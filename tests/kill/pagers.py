@@ -1,11 +1,11 @@
-"""The pagers' story: two pagers and an auditor are killed at random while a third of all requests to the phone
-company go wrong, then each pager is frozen in turn, then both are dead.
+"""The pagers' story: two pagers and an auditor are killed at random while a third of all requests to the
+phone company go wrong, then each pager is frozen in turn, then both are dead.
 
     python -m tests.kill --story pagers [--cycles 300] [--seed N] [--twin TWIN] [--json]
 
 Afterwards: every critical alert was answered by a key that really was pressed; no page has two calls; no page
-is said to be placed that the company does not know; every answered key counts once; while one pager is frozen the
-other answers; while both are dead the auditor rings through the other company, and boundedly.
+is said to be placed that the company does not know; every answered key counts once; while one pager is frozen
+the other answers; while both are dead the auditor rings through the other company, and boundedly.
 """
 
 from __future__ import annotations
@@ -197,8 +197,9 @@ def _is_answered_key(line: dict[str, Any]) -> bool:
 
 
 _WAITING = """
-SELECT count(*) FROM page_request q WHERE q.ended_at IS NULL
-AND NOT EXISTS (SELECT FROM acknowledgement a WHERE (a.tenant_id, a.page_request_id) = (q.tenant_id, q.page_request_id))
+SELECT count(*) FROM page_request q WHERE q.ended_at IS NULL AND NOT EXISTS (
+    SELECT FROM acknowledgement a
+    WHERE a.tenant_id = q.tenant_id AND a.page_request_id = q.page_request_id)
 """
 _NO_DEADLINE = "SELECT page_request_id FROM paging WHERE state = 'active' AND next_look_at IS NULL"
 _PAGES = "SELECT page_id, coalesce(bundle_id, page_id) FROM page"

@@ -45,7 +45,7 @@ class World:
         self.beats = 0
         self.later = timedelta()
         self._made = (url, settings, http)
-        self.files = Files(settings.directory, self.clock)
+        self.files = Files(Path(settings.directory), self.clock)
         self.auditor = self.begin(url)
 
     def begin(self, url: str) -> Auditor:
@@ -74,7 +74,7 @@ class World:
 
     def journal(self, kind: str) -> list[str]:
         """Texts of the journal's lines of that kind."""
-        path = self._made[1].directory / "journal.jsonl"
+        path = Path(self._made[1].directory) / "journal.jsonl"
         lines = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
         return [line["text"] for line in lines if line["kind"] == kind]
 
@@ -90,7 +90,7 @@ async def world(url: str, directory: Path, **changes: Any) -> AsyncIterator[Worl
     settings = Settings(
         provider=provider,
         listen=Listen("http://auditor"),
-        directory=directory,
+        directory=str(directory),
         heartbeat_url="http://watchdog/",
         **changes,
     )
