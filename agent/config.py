@@ -14,24 +14,36 @@
     max_backoff: 300                               # seconds, longest pause between two tries
     log_level: info
 
+What else is watched - services, endpoints, databases, logs - stands in agent/watchlist.py.
 A file that is not there means the defaults; a faulty one is refused as a whole (``ConfigError``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import yaml
 
+from agent import watchlist
 from agent.address import fault_of_url
+from agent.checks.database import DatabaseRule
+from agent.checks.probe import CertificateRule, ProbeRule
 from agent.checks.process import ProcessRule
+from agent.checks.service import ServiceRule
+from agent.checks.storage import StorageRule
+from agent.events.journal import JournalConfig
+from agent.events.logfile import LogFile
+from agent.events.winlog import Channel
 from agent.proxy import fault_of_proxy
 from wire.limits import SPOOL_HORIZON_DAYS
 
-CHECKS = ("cpu", "memory", "volume", "disk", "network", "process", "host", "agent", "top")
+CHECKS = (
+    *("cpu", "memory", "volume", "disk", "network", "process", "host", "agent", "top"),
+    *("service", "probe", "storage", "facts", "database", "events"),
+)
 _MAX_FILE_BYTES = 1_048_576
 _MAX_PROCESSES = 30
 _MAX_PATTERNS = 64
@@ -77,6 +89,18 @@ class Config(msgspec.Struct, frozen=True):
     spool_days: float = float(SPOOL_HORIZON_DAYS)
     max_backoff: float = 300.0
     log_level: str = "info"
+    services: tuple[ServiceRule, ...] = ()
+    probes: tuple[ProbeRule, ...] = ()
+    certificates: tuple[CertificateRule, ...] = ()
+    storage: tuple[StorageRule, ...] = ()
+    facts_file: Path | None = None
+    facts_max_age: float = 900.0
+    databases: tuple[DatabaseRule, ...] = ()
+    events_per_minute: float = 60.0
+    journal: JournalConfig | None = None
+    log_files: tuple[LogFile, ...] = ()
+    channels: tuple[Channel, ...] | None = None
+    """Of the Windows Event Log; None = those of the default rules."""
 
 
 def load_config(path: Path, *, required: bool = False) -> Config:
@@ -155,6 +179,22 @@ class _Reader:
             else:
                 found[key.value] = (key, key.value, value)
         return list(found.values())
+
+    def mapping(
+        self, node: yaml.Node, field: str, known: Mapping[str, watchlist.Read], needed: Sequence[str] = ()
+    ) -> dict[str, Any] | None:
+        """The values of a mapping by name; None when one that is needed is missing or faulty."""
+        read: dict[str, Any] = {}
+        for key, name, value in self._entries(node, field):
+            if name in known:
+                read[name] = known[name](value, f"{field}.{name}")
+            else:
+                self.fault(key, f"{field}.{name}", f"is not known; known are {', '.join(known)}")
+        for name in needed:
+            if name not in read and isinstance(node, yaml.MappingNode):
+                self.fault(node, field, f"needs '{name}'")
+        good = {name: value for name, value in read.items() if value is not None}
+        return good if all(name in good for name in needed) else None
 
     # ---- scalars
 
@@ -298,6 +338,12 @@ def _seconds(least: float, most: float) -> Callable[[_Reader, yaml.Node, str], d
     return lambda reader, node, field: {field: reader.number(node, field, least, most)}
 
 
+def _watched(
+    read: Callable[[watchlist.Reader, yaml.Node, str], dict[str, Any]],
+) -> Callable[[_Reader, yaml.Node, str], dict[str, Any]]:
+    return lambda reader, node, field: read(reader, node, field)
+
+
 def _lists(*allowed: str) -> Callable[[_Reader, yaml.Node, str], dict[str, Any]]:
     return lambda reader, node, field: reader.lists(node, field, allowed)
 
@@ -316,4 +362,12 @@ _FIELDS: dict[str, Callable[[_Reader, yaml.Node, str], dict[str, Any]]] = {
     "spool": _Reader.spool,
     "max_backoff": _seconds(1, 3600),
     "log_level": _Reader.log_level,
+    "services": _watched(watchlist.services),
+    "probes": _watched(watchlist.probes),
+    "certificates": _watched(watchlist.certificates),
+    "storage": _watched(watchlist.storage),
+    "facts_file": _Reader.path,
+    "facts_max_age": _seconds(10, 604_800),
+    "databases": _watched(watchlist.databases),
+    "events": _watched(watchlist.events),
 }

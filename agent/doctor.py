@@ -16,6 +16,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from agent import status
+from agent.checks.database import DatabaseRule
+from agent.checks.database import ask as ask_database
 from agent.clock import Timekeeper, observe
 from agent.config import Config, ConfigError, load_config
 from agent.delivery import Reply, date_s, read_problem
@@ -140,6 +142,19 @@ def _checks(config: Config) -> Iterator[Finding]:
             yield problem(f"check {result.check}", result.fault, f"Mend it, or: disable: [{result.check}]")
         else:
             yield ok(f"check {result.check}", f"{(result.duration_s or 0) * 1000:.1f} ms")
+    for rule in config.databases:
+        yield _database(rule)
+
+
+def _database(rule: DatabaseRule) -> Finding:
+    """The check itself only says "not online"; here stands why."""
+    try:
+        state = ask_database(rule)
+    except OSError as fault:
+        return problem(
+            f"database {rule.name}", str(fault), "Driver, address, login and rights: see docs/agent.md."
+        )
+    return ok(f"database {rule.name}", f"answers in {state.latency_s * 1000:.0f} ms")
 
 
 # ---- the way to the collector -------------------------------------------------------------------------

@@ -28,6 +28,7 @@ SEVERITIES = {
     "batch.refused": Severity.ERROR,
     "batch.renumbered": Severity.WARNING,
     "config.refused": Severity.WARNING,
+    "events.incomplete": Severity.WARNING,
 }
 """The agent's own events; the catalogue says what each means."""
 _MAX_WAITING = 250

@@ -11,12 +11,15 @@ import msgspec
 from agent.assemble import Assembler
 from agent.checks import Check
 from agent.checks.own import CheckHealth, OwnState
+from agent.clock import Timekeeper
 from agent.config import Config
 from agent.reading import Column, Reading
 from agent.runner import Runner
 from agent.selection import make_checks, make_groups
 from agent.sources import for_this_system
+from wire.batch import Event
 from wire.catalogue import load as load_catalogue
+from wire.clock import utcnow
 
 _BETWEEN_S = 1.0
 """Time between the two readings that rates need."""
@@ -41,6 +44,16 @@ class Preview(NamedTuple):
     config: Config
 
 
+class Glance:
+    """Takes a log's events for one look and keeps no position: nothing of the running agent is touched."""
+
+    def bookmark(self, feed: str) -> str:
+        return ""
+
+    def put_marked(self, events: list[Event], correction_ms: int, feed: str, bookmark: str) -> bool:
+        return True
+
+
 def look(config: Config) -> Preview:
     """Read every check twice, a second apart, as the running agent would."""
     events: list[dict[str, Any]] = []
@@ -55,6 +68,8 @@ def look(config: Config) -> Preview:
         clock_offset_s=lambda: None,
         own_state=lambda: OwnState(0, 0, 0, 0, 0, health),
         emit=emit,
+        sink=Glance(),
+        stamp=Timekeeper(utcnow),
     )
     health |= {check.name: CheckHealth(None, 0) for check in checks}
     for result in read_all(checks):

@@ -87,6 +87,9 @@ class Agent:
             clock_offset_s=self._time.offset_s,
             own_state=self._own_state,
             emit=self._outbox.event,
+            sink=self._spool,
+            stamp=self._time,
+            on_spooled=self._shipper.wake,
         )
         groups = make_groups(checks, self._config, self._identity.agent_id, self._options.interval_s)
         return Measurer(groups, self._runner, self._outbox.add, self._outbox.event, self._raw_ms)

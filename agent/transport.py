@@ -27,7 +27,7 @@ CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
 TOTAL_TIMEOUT_S = 60.0
 """No request takes longer, however slowly an answer drips."""
-_HEADERS = {"User-Agent": f"ucx-agent/{VERSION}", "Accept": "application/json"}
+_HEADERS = {"User-Agent": f"ucx-agent/{VERSION}"}
 KEEP_S = 90.0
 """A connection that was idle for longer is not used again."""
 
@@ -138,7 +138,10 @@ class Transport:
         target, more = self._path + path, {**_HEADERS, "Host": self._authority}
         if self._proxy is not None and self._tls is None:
             target, more = f"http://{self._authority}{target}", more | _proxy_headers(self._proxy)
-        connection.request(method, target, body, more | headers)
+        connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+        for name, value in (more | headers | {"Content-Length": str(len(body))}).items():
+            connection.putheader(name, value)
+        connection.endheaders(body)
         response = connection.getresponse()
         answer, complete = _bounded_body(response)
         self._used_s = time.monotonic()

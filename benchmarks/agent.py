@@ -7,9 +7,9 @@ Contestants, all on loopback at the same interval:
   node_exporter  Debian's prometheus-node-exporter, default collectors, scraped at that interval
   psutil loop    `psutil.process_iter(attrs)` and the host's counters: what such agents usually do
 
-Processor time is the kernel's own clock of each process (nanoseconds), counted after a first stretch in which
-all have started; PSS is read at the end. Bytes on the wire are counted by a relay between agent and
-collector, both directions, HTTP heads included, TLS not. `--quick` takes 12 intervals instead of 60.
+Processor time is the kernel's own clock of each process (nanoseconds), counted from the first delivery (with
+its layouts) to a later one; PSS is read at the end. Bytes on the wire are counted by a relay between agent
+and collector, both directions, HTTP heads included, TLS not. `--quick` takes 12 intervals instead of 60.
 """
 
 from __future__ import annotations
@@ -32,13 +32,12 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.agent.collector import Collector, Ledger
 
-SETTLE_TICKS = 5
-"""The first delivery, with the layouts, is over by then."""
 _EXPORTER = "prometheus-node-exporter"
 _NAIVE = """
 import sys, time, psutil
@@ -135,10 +134,21 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def measure(running: dict[str, subprocess.Popen[bytes]], seconds: float) -> dict[str, Cost]:
+def await_delivery(ledger: Ledger) -> None:
+    """Until frames arrive, and their receipt has gone back: whole cycles are counted, not parts of one."""
+    known = len(ledger.frames)
+    while len(ledger.frames) == known:
+        time.sleep(0.2)
+    time.sleep(1.0)
+
+
+def measure(
+    running: dict[str, subprocess.Popen[bytes]], seconds: float, end: Callable[[], None]
+) -> dict[str, Cost]:
     before = {name: cpu_s(process.pid) for name, process in running.items()}
     begun = time.monotonic()
     time.sleep(seconds)
+    end()
     elapsed = time.monotonic() - begun
     costs = {}
     for name, process in running.items():
@@ -161,9 +171,9 @@ def contest(state: Path, interval: float, ticks: int, processes: int) -> dict[st
             if shutil.which(_EXPORTER):
                 running["node_exporter"] = start_exporter(port)
                 threading.Thread(target=scrape, args=(port, interval, stop), daemon=True).start()
-            time.sleep(SETTLE_TICKS * interval + 1)
+            await_delivery(collector.ledger)  # the first one, with the layouts
             sent, known = relay.bytes, samples(collector.ledger)
-            costs = measure(running, ticks * interval)
+            costs = measure(running, ticks * interval, lambda: await_delivery(collector.ledger))
             sent, known = relay.bytes - sent, samples(collector.ledger) - known
         finally:
             stop.set()

@@ -26,6 +26,8 @@ _BLOCK = 262_144
 _MAX_RECORD = 32_768
 """Bytes of one record; what is longer is cut into several."""
 _HEAD = 64
+_WITHOUT_MARK = {"utf-16": "utf-16-le", "utf-8-sig": "utf-8"}
+"""These put a mark before everything that they encode."""
 _MAX_LINE_CHARS = 4_096
 """Characters of a record that the configured expressions look at."""
 
@@ -73,7 +75,7 @@ class FileFeed:
     def __init__(self, config: LogFile) -> None:
         self.name = f"file:{config.name}"
         self._config = config
-        self._newline = "\n".encode("utf-16-le" if config.encoding == "utf-16" else config.encoding)
+        self._newline = "\n".encode(_WITHOUT_MARK.get(config.encoding, config.encoding))
         self._size_before = -1
 
     def read(self, bookmark: str, most: int) -> Chunk:

@@ -24,7 +24,7 @@ _MAX_CLAUSES = 20
 
 
 class Channel(NamedTuple):
-    """One configured channel; an event matches when its id is listed, or its level is."""
+    """One configured channel; an event matches when its id is listed, or its level is (all, without both)."""
 
     name: str
     ids: tuple[int, ...] = ()

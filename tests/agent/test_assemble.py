@@ -74,7 +74,7 @@ def test_layouts_hold_each_column_once_and_instances_whole(sizes: list[int]) -> 
 
 @given(st.floats() | st.integers(-(2**70), 2**70) | st.none())
 def test_compact_keeps_the_number_or_says_none(value: float | None) -> None:
-    """Six digits of a fraction; whole numbers become integers (a zero is one byte), NaN and infinities None."""
+    """Six digits of a fraction; whole numbers become integers (one byte for a zero); no NaN, no infinity."""
     small = compact(value)
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         assert small is None

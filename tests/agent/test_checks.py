@@ -10,26 +10,37 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import psutil
 import pytest
 
 from agent.checks import rate, share
 from agent.checks.cpu import CpuCheck, utilizations
+from agent.checks.database import DatabaseRule
 from agent.checks.disk import DiskCheck, latency
 from agent.checks.memory import MemoryCheck
 from agent.checks.network import NetworkCheck
 from agent.checks.own import CheckHealth, OwnState
+from agent.checks.probe import ProbeRule
 from agent.checks.process import ProcessCheck, ProcessRule
+from agent.checks.service import ServiceCheck, ServiceRule, Systemd
+from agent.checks.storage import StorageRule
 from agent.checks.top import TopCheck
 from agent.checks.volume import VolumeCheck, choose
+from agent.clock import Timekeeper
 from agent.config import CHECKS, Config
+from agent.events.logfile import LogFile
 from agent.outbox import SEVERITIES
+from agent.preview import Glance
 from agent.reading import Reading
 from agent.selection import make_checks, make_groups
 from agent.sources import CpuTimes, DiskCounters, Memory, Mount, Process, Source, Usage, for_this_system
 from agent.sources.portable import PortableSource
 from wire.catalogue import load
+from wire.clock import utcnow
 
+FACTS = """{"licences": [{"product": "channels", "expires": "2027-03-31", "used": 54, "limit": 60}],
+"tokens": [{"tenant": "contoso", "authorised": true}], "cluster": [{"node": "n2", "replication": "green"}]}"""
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="compares /proc with psutil")
 
 
@@ -316,10 +327,22 @@ class Everything:
     """Emitted columns of all checks on this host, with a process and a volume configured."""
 
     config: ClassVar[Config] = Config(
-        processes=(ProcessRule("python", "python*"),), volumes_include=(str(Path("/").resolve()),)
+        processes=(ProcessRule("python", "python*"),),
+        volumes_include=(str(Path("/").resolve()),),
+        services=(ServiceRule("ssh"),),
+        probes=(ProbeRule("portal", "https://127.0.0.1:9/"),),
+        storage=(StorageRule("archive", Path("/nowhere")),),
+        databases=(DatabaseRule("ucx", "postgresql", "127.0.0.1", 9, "nobody", "ucx"),),
+        log_files=(LogFile("app", Path("/nowhere/app.log"), ()),),
     )
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, folder: Path) -> None:
+        facts = folder / "facts.json"
+        facts.write_text(FACTS)
+        services = folder / "systemctl"
+        services.write_text("#!/bin/sh\nexit 0\n")
+        services.chmod(0o755)
+        self.config = msgspec.structs.replace(self.config, facts_file=facts)  # type: ignore[misc]
         health = {name: CheckHealth(0.1, 0) for name in CHECKS}
         self.checks = make_checks(
             self.config,
@@ -327,14 +350,19 @@ class Everything:
             clock_offset_s=lambda: 0.0,
             own_state=lambda: OwnState(0, 0, 0, 0, 0, health),
             emit=lambda *_: None,
+            sink=Glance(),
+            stamp=Timekeeper(utcnow),
         )
+        for check in self.checks:
+            if isinstance(check, ServiceCheck):  # here may be no systemd to ask
+                check._manager = Systemd([str(services)])
 
 
 @pytest.mark.parametrize("source", [for_this_system(), PortableSource()], ids=["cheap", "portable"])
-def test_what_is_emitted_is_what_the_catalogue_says(source: Source) -> None:
+def test_what_is_emitted_is_what_the_catalogue_says(source: Source, tmp_path: Path) -> None:
     """Names, attributes and checks: both lists are equal, in both directions (on Linux, which knows all)."""
     emitted = {}
-    for check in Everything(source).checks:
+    for check in Everything(source, tmp_path).checks:
         for column in check.read(0.0).columns:
             emitted[column.metric] = (check.name, tuple(name for name, _ in column.attributes))
     listed = {row.name: (row.check, row.attributes) for row in load().metrics.values()}
@@ -343,9 +371,9 @@ def test_what_is_emitted_is_what_the_catalogue_says(source: Source) -> None:
         assert set(emitted) == set(listed)
 
 
-def test_default_intervals_are_those_of_the_catalogue() -> None:
+def test_default_intervals_are_those_of_the_catalogue(tmp_path: Path) -> None:
     """And the checks' names those of the configuration."""
-    checks = Everything(for_this_system()).checks
+    checks = Everything(for_this_system(), tmp_path).checks
     intervals = {check.name: check.interval_s for check in checks}
     assert set(intervals) == set(CHECKS)
     for row in load().metrics.values():
@@ -358,8 +386,18 @@ def test_the_agents_own_events_are_those_of_the_catalogue() -> None:
 
 
 def test_checks_of_one_interval_share_their_frames() -> None:
-    """Fast, slow, and the list of processes; an interval given by hand overrides all but that list."""
-    checks = Everything(for_this_system()).checks
+    """Fast, slow, and the list of processes; an interval given by hand overrides all but that list. What is
+    not configured is not there."""
+    health = {name: CheckHealth(0.1, 0) for name in CHECKS}
+    checks = make_checks(
+        Config(),
+        for_this_system(),
+        clock_offset_s=lambda: 0.0,
+        own_state=lambda: OwnState(0, 0, 0, 0, 0, health),
+        emit=lambda *_: None,
+        sink=Glance(),
+        stamp=Timekeeper(utcnow),
+    )
     assert [group.interval_s for group in make_groups(checks, Config(), "h", None)] == [15, 60, 300]
     assert [group.interval_s for group in make_groups(checks, Config(), "h", 1.0)] == [1, 300]
     custom = Config(intervals={"cpu": 5.0})

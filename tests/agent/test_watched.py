@@ -1,0 +1,439 @@
+"""Services, endpoints, certificates, storage, facts and databases against the real thing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from agent.checks.database import DatabaseCheck, DatabaseRule
+from agent.checks.database import ask as ask_database
+from agent.checks.facts import FactsCheck
+from agent.checks.probe import CertificateRule, ProbeCheck, ProbeRule
+from agent.checks.service import ServiceCheck, ServiceRule, Systemd
+from agent.checks.storage import PROBE_FILE, StorageCheck, StorageRule
+from agent.reading import Reading
+from tests.agent.tls import Authority, secure
+
+DAY_S = 86_400
+
+
+def by_name(reading: Reading) -> dict[str, float | None]:
+    return {
+        " ".join([column.metric, *(value for _, value in column.attributes)]): value
+        for column, value in zip(reading.columns, reading.values, strict=True)
+    }
+
+
+# ---- services -----------------------------------------------------------------------------------------
+
+_UNITS = """\
+Type=notify
+NRestarts=3
+Id=ucx-core.service
+Names=ucx-core.service
+LoadState=loaded
+ActiveState=active
+UnitFileState=enabled
+
+Id=mariadb.service
+Names=mysql.service mariadb.service
+LoadState=loaded
+ActiveState=failed
+UnitFileState=enabled
+NRestarts=0
+
+Id=old.service
+Names=old.service
+LoadState=loaded
+ActiveState=inactive
+UnitFileState=disabled
+NRestarts=0
+
+Id=none.service
+Names=none.service
+LoadState=not-found
+ActiveState=inactive
+UnitFileState=
+NRestarts=0
+"""
+
+
+def systemctl(folder: Path, body: str) -> Systemd:
+    """A stand-in for systemctl: here runs no systemd. It refuses what the real one would."""
+    program = folder / "systemctl"
+    program.write_text(
+        f'#!/bin/sh\n[ "$1" = show ] && [ "$2" = --no-pager ] && [ "$4" = -- ] || exit 9\n{body}\n'
+    )
+    program.chmod(0o755)
+    return Systemd([str(program)])
+
+
+def test_services_that_should_run_and_do_not_are_seen(tmp_path: Path) -> None:
+    """Aliases are found; what is disabled or not installed gives no value, so nobody is woken for it."""
+    (tmp_path / "units").write_text(_UNITS)
+    manager = systemctl(tmp_path, f"cat {tmp_path}/units")
+    rules = [
+        ServiceRule("ucx-core", "core"),
+        ServiceRule("mysql", "database"),
+        ServiceRule("old"),
+        ServiceRule("none"),
+    ]
+    values = by_name(ServiceCheck(manager, rules).read(0.0))
+    assert values == {
+        "ucx.service.running ucx-core core": 1.0,
+        "ucx.service.restarts ucx-core": 3,
+        "ucx.service.running mysql database": 0.0,
+        "ucx.service.restarts mysql": 0,
+        "ucx.service.running old other": None,
+        "ucx.service.restarts old": 0,
+        "ucx.service.running none other": None,
+        "ucx.service.restarts none": None,
+    }
+
+
+def test_a_service_manager_that_fails_or_hangs_fails_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never says "not running" for a question that was not answered."""
+    with pytest.raises(OSError, match="no bus"):
+        systemctl(tmp_path, "echo no bus >&2; exit 1").states(["a"])
+    monkeypatch.setattr("agent.checks.service._DEADLINE_S", 0.1)
+    with pytest.raises(OSError, match="does not answer"):
+        systemctl(tmp_path, "exec sleep 20").states(["a"])
+
+
+# ---- endpoints and certificates -----------------------------------------------------------------------
+
+
+class _Portal(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path == "/slow":
+            self.server.release.wait(20)  # type: ignore[attr-defined]
+        status = 503 if self.path == "/down" else 200
+        self.send_response(status)
+        self.send_header("Content-Length", "7")
+        self.end_headers()
+        self.wfile.write(b"Sign in")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
+class Portal(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Portal)
+        self.release = threading.Event()
+        port = self.server_address[1]
+        self.url = secure(self, certificate) if certificate else f"http://127.0.0.1:{port}"
+
+    def __enter__(self) -> Portal:
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release.set()
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that does not trust us is no fault of the test."""
+
+
+def probe(*rules: ProbeRule) -> dict[str, float | None]:
+    return by_name(ProbeCheck(rules, [], time.time).read(0.0))
+
+
+def test_a_probe_asks_for_status_and_text(tmp_path: Path) -> None:
+    """Up, down, another text, nobody there."""
+    with Portal() as portal:
+        values = probe(
+            ProbeRule("up", f"{portal.url}/", "Sign in"),
+            ProbeRule("down", f"{portal.url}/down"),
+            ProbeRule("expected", f"{portal.url}/down", status=(503,)),
+            ProbeRule("other", f"{portal.url}/", "Welcome"),
+            ProbeRule("gone", "http://127.0.0.1:9/"),
+        )
+    success = {
+        name: values[f"ucx.probe.success {name}"] for name in ("up", "down", "expected", "other", "gone")
+    }
+    assert success == {"up": 1, "down": 0, "expected": 1, "other": 0, "gone": 0}
+    latency = values["ucx.probe.duration up"]
+    assert latency is not None
+    assert latency > 0
+    assert values["ucx.probe.duration gone"] is None
+
+
+def test_a_certificate_is_read_with_its_days_left_trusted_or_not(tmp_path: Path) -> None:
+    """Good, expired, and of an unknown issuer: all have a number; only the good one is trusted."""
+    ours, theirs = Authority(tmp_path), Authority(tmp_path, "Unknown Root")
+    good, old = ours.certificate(30), ours.certificate(-2)
+    foreign = theirs.certificate(60)
+    with Portal(good) as one, Portal(old) as two, Portal(foreign) as three:
+        values = probe(
+            ProbeRule("good", one.url, ca_file=ours.ca_file),
+            ProbeRule("old", two.url, ca_file=ours.ca_file),
+            ProbeRule("foreign", three.url, ca_file=ours.ca_file),
+        )
+    for name, days, trusted in (("good", 30, 1), ("old", -2, 0), ("foreign", 60, 0)):
+        assert values[f"ucx.certificate.remaining {name}"] == pytest.approx(days * DAY_S, abs=120)
+        assert values[f"ucx.certificate.trusted {name}"] == trusted
+        assert values[f"ucx.probe.success {name}"] == trusted
+
+
+def test_an_endpoint_that_hangs_costs_its_own_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are answered; it counts as failed."""
+    monkeypatch.setattr("agent.checks.probe._TOTAL_S", 0.3)
+    with Portal() as portal:
+        values = probe(ProbeRule("slow", f"{portal.url}/slow"), ProbeRule("up", f"{portal.url}/"))
+    assert values["ucx.probe.success slow"] == 0
+    assert values["ucx.probe.success up"] == 1
+
+
+def test_certificates_in_files(tmp_path: Path) -> None:
+    """PEM with its key and DER; the earliest end of a chain counts; an unreadable file has no value."""
+    authority = Authority(tmp_path)
+    pem = authority.certificate(10)
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(authority.ca_file.read_bytes() + pem.read_bytes())
+    (tmp_path / "bad.pem").write_text("no certificate")
+    rules = [
+        CertificateRule("a", pem),
+        CertificateRule("b", chain),
+        CertificateRule("c", tmp_path / "bad.pem"),
+    ]
+    values = by_name(ProbeCheck([], rules, time.time).read(0.0))
+    assert values["ucx.certificate.remaining a"] == pytest.approx(10 * DAY_S, abs=120)
+    assert values["ucx.certificate.remaining b"] == pytest.approx(10 * DAY_S, abs=120)
+    assert values["ucx.certificate.remaining c"] is None
+
+
+# ---- storage ------------------------------------------------------------------------------------------
+
+
+def test_storage_is_proven_by_writing(tmp_path: Path) -> None:
+    """Nothing of ours stays there; what does not exist is not reachable."""
+    check = StorageCheck([StorageRule("archive", tmp_path), StorageRule("gone", tmp_path / "gone")])
+    values = by_name(check.read(0.0))
+    assert values["ucx.recording.storage.reachable archive"] == 1
+    assert values["ucx.recording.storage.latency archive"] is not None
+    assert values["ucx.recording.storage.reachable gone"] == 0
+    assert list(tmp_path.glob(f"{PROBE_FILE}*")) == []
+
+
+def test_storage_that_hangs_hangs_a_child_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a dead NFS mount does: told as not reachable, and not asked again while it hangs.
+
+    The stand-in is a program that ignores every signal it can and sleeps."""
+    monkeypatch.setattr("agent.checks.storage._DEADLINE_S", 0.3)
+    stuck = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(30)"
+    check = StorageCheck([StorageRule("dead", tmp_path)], [sys.executable, "-I", "-S", "-c", stuck])
+    kept: list[subprocess.Popen[bytes]] = []
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda child: kept.append(child))  # the kernel holds it
+    for _ in range(3):
+        assert by_name(check.read(0.0))["ucx.recording.storage.reachable dead"] == 0
+    [child] = kept
+    os.kill(child.pid, 9)
+    child.wait()
+
+
+# ---- facts --------------------------------------------------------------------------------------------
+
+
+def test_facts_of_the_platform(tmp_path: Path) -> None:
+    """Licences to the end of their last day, use, tokens, replication."""
+    path = tmp_path / "facts.json"
+    path.write_text(
+        json.dumps(
+            {
+                "licences": [{"product": "channels", "expires": "2026-11-24", "used": 54, "limit": 60}],
+                "tokens": [{"tenant": "contoso", "authorised": False}],
+                "cluster": [{"node": "n2", "replication": "yellow"}],
+            }
+        )
+    )
+    os.utime(path, (1_795_392_000, 1_795_392_000))  # 2026-11-23 00:00 UTC
+    check = FactsCheck(path, 900, lambda: 1_795_392_000.0)
+    assert by_name(check.read(0.0)) == {
+        "ucx.licence.remaining channels": pytest.approx(2 * DAY_S),
+        "ucx.licence.utilization channels": 0.9,
+        "ucx.telephony.token.authorised contoso": 0.0,
+        "ucx.cluster.replication.state n2": 1.0,
+    }
+    with pytest.raises(OSError, match="nobody writes it"):
+        FactsCheck(path, 900, lambda: 1_795_393_000.0).read(0.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"licenses": []}', '{"cluster": [{"node": "a", "replication": "blue"}]}', '{"tokens": 1}'],
+)
+def test_facts_that_are_not_as_described_fail_the_check(tmp_path: Path, text: str) -> None:
+    """Strict: a misspelt member is a fault and not an absence."""
+    path = tmp_path / "facts.json"
+    path.write_text(text)
+    with pytest.raises(OSError, match=r"facts\.json"):
+        FactsCheck(path, 900, time.time).read(0.0)
+
+
+# ---- databases ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def watched(database_url: str, tmp_path: Path) -> DatabaseRule:
+    """A PostgreSQL database with the login that the documentation names."""
+    role = f"ucx_agent_{os.getpid()}"
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(f"DROP ROLE IF EXISTS {role}")
+        conn.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
+        conn.execute(f"GRANT pg_monitor TO {role}")
+    parts = conninfo_to_dict(database_url)
+    (tmp_path / "pw").write_text("secret\n")
+    return DatabaseRule(
+        "main",
+        "postgresql",
+        str(parts["host"]),
+        int(parts["port"] or 0),
+        role,
+        str(parts["dbname"]),
+        tmp_path / "pw",
+    )
+
+
+def test_postgresql_is_watched_with_the_least_rights(watched: DatabaseRule, database_url: str) -> None:
+    """Size as PostgreSQL itself says; nothing can be written over this login's connection."""
+    check = DatabaseCheck([watched])
+    check.read(0.0)
+    values = by_name(check.read(60.0))
+    with psycopg.connect(database_url) as conn:
+        row = conn.execute("SELECT pg_database_size(current_database())").fetchone()
+    assert row is not None
+    assert values["ucx.database.online main"] == 1
+    assert values["ucx.database.size main"] == pytest.approx(row[0], rel=0.05)
+    assert values["ucx.database.sessions.blocked main"] == 0
+    assert values["ucx.database.deadlock.rate main"] == 0
+    used = values["ucx.database.connections.utilization main"]
+    assert used is not None
+    assert 0 < used < 1
+
+
+def test_a_blocked_session_is_counted(watched: DatabaseRule, database_url: str) -> None:
+    """Two sessions, one lock."""
+    with psycopg.connect(database_url) as first, psycopg.connect(database_url) as second:
+        first.execute("CREATE TABLE held (a int)")
+        first.commit()
+        first.execute("LOCK TABLE held")
+        waiting = threading.Thread(target=second.execute, args=("LOCK TABLE held",))
+        waiting.start()
+        end = time.monotonic() + 20
+        while not (blocked := ask_database(watched).blocked) and time.monotonic() < end:
+            time.sleep(0.05)
+        first.commit()
+        waiting.join()
+        second.rollback()
+    assert blocked == 1
+
+
+def test_a_database_that_cannot_be_reached_is_not_online(watched: DatabaseRule) -> None:
+    """Nobody there, wrong password, no driver's fault: 0, and the other values are missing."""
+    gone = watched._replace(name="gone", host="127.0.0.1", port=9)
+    closed = watched._replace(name="closed", user="nobody_at_all")
+    values = by_name(DatabaseCheck([gone, closed]).read(0.0))
+    for name in ("gone", "closed"):
+        assert values[f"ucx.database.online {name}"] == 0
+        assert values[f"ucx.database.size {name}"] is None
+
+
+@pytest.fixture(scope="module")
+def mariadb() -> Iterator[tuple[int, str]]:
+    """A real MariaDB on a free port: (port, socket)."""
+    folder = Path(tempfile.mkdtemp(prefix="ucx-maria-"))
+    shutil.chown(folder, "mysql", "mysql")
+    install = [
+        "mariadb-install-db",
+        "--user=mysql",
+        f"--datadir={folder}/data",
+        "--auth-root-authentication-method=normal",
+    ]
+    subprocess.run(install, check=True, capture_output=True)
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    command = [
+        "mariadbd",
+        "--no-defaults",
+        "--user=mysql",
+        f"--datadir={folder}/data",
+        f"--socket={folder}/s",
+        f"--port={port}",
+    ]
+    server = subprocess.Popen(
+        [*command, "--bind-address=127.0.0.1", f"--pid-file={folder}/pid"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _await_mariadb(port)
+        yield port, f"{folder}/s"
+    finally:
+        server.kill()
+        server.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _await_mariadb(port: int) -> None:
+    import socket
+
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError("MariaDB did not start")
+
+
+@pytest.mark.needs("mariadbd", "mariadb-install-db")
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="starts MariaDB as its own user")
+def test_mariadb_is_watched_with_the_least_rights(mariadb: tuple[int, str], tmp_path: Path) -> None:
+    """The login of the documentation sees all values; size as MariaDB itself says."""
+    pymysql = pytest.importorskip("pymysql")
+    port, path = mariadb
+    with pymysql.connect(unix_socket=path, user="root", autocommit=True) as root, root.cursor() as cursor:
+        cursor.execute("CREATE DATABASE ucx")
+        cursor.execute("CREATE TABLE ucx.calls (id INT PRIMARY KEY, note VARCHAR(200)) ENGINE=InnoDB")
+        cursor.execute("CREATE USER ucx_agent@localhost IDENTIFIED BY 'secret'")
+        cursor.execute("GRANT PROCESS ON *.* TO ucx_agent@localhost")
+        cursor.execute("GRANT SELECT ON ucx.* TO ucx_agent@localhost")
+    (tmp_path / "pw").write_text("secret\n")
+    rule = DatabaseRule("ucx", "mysql", "127.0.0.1", port, "ucx_agent", "ucx", tmp_path / "pw")
+    check = DatabaseCheck([rule, rule._replace(name="closed", password_file=None)])
+    check.read(0.0)
+    values = by_name(check.read(60.0))
+    assert values["ucx.database.online ucx"] == 1
+    assert values["ucx.database.size ucx"] == 16_384
+    assert values["ucx.database.sessions.blocked ucx"] == 0
+    assert values["ucx.database.deadlock.rate ucx"] == 0
+    used = values["ucx.database.connections.utilization ucx"]
+    assert used is not None
+    assert 0 < used < 0.1
+    assert values["ucx.database.online closed"] == 0
