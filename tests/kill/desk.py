@@ -79,7 +79,7 @@ async def read(conn: AsyncConnection[Any]) -> Desk:
         histories=histories,
         behind=tuple(row[0] for row in behind),
         unasked=tuple(row[0] for row in unasked),
-        parked=tuple(tenants[item["tenant_id"]] for item in await reading.parked(conn, None)),
+        parked=tuple(tenants[item["tenant_id"]] for item in await reading.parked(conn)),
     )
 
 
