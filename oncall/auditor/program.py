@@ -133,8 +133,8 @@ class Auditor:
         assert call is not None
         expired = self._clock() >= call.placed_at + late
         if call.sid is None or self._phone is None:
-            # A crash between the request and its answer, or an answer that is still on its way.
-            if expired:
+            # A crash between the request and its answer: in doubt the next person is rung, soon.
+            if self._clock() >= call.placed_at + timedelta(seconds=self._settings.provider_timeout_s):
                 self._over(call.nonce, heard=False, why="it is not known what became of the call")
             return
         try:

@@ -1,7 +1,7 @@
 """The world of the pagers' story: PostgreSQL, two pagers, an auditor, two phone companies.
 
-No collector and no desk: the driver itself writes critical alerts and tickets with open page requests, so that
-every kill hits on-call.
+No collector and no desk: the driver itself writes critical alerts and tickets with open page requests, so
+that every kill hits on-call.
 """
 
 from __future__ import annotations
@@ -138,6 +138,7 @@ class PagerWorld:
             "rung_within_s": 12,
             "answered_within_s": 20,
             "first_pause_s": 2,
+            "provider_timeout_s": 2,
         }
         return self._written("auditor", settings)
 
