@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Request
 
 from alerting import mutes_api, reading, rules_api
 from alerting.access import caller, staff
+from alerting.alertmanager import api as alertmanager_api
 from alerting.published import State
 from alerting.reading import AlarmView, AlertView, FailureView, TransitionView, Wanted
 from alerting.settings import Settings
@@ -18,7 +19,7 @@ from wire.clock import Clock
 _MAX_ID = 2**63 - 1
 Id = Annotated[int, Path(ge=1, le=_MAX_ID)]
 Key = Annotated[str | None, Query(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-RuleId = Annotated[str | None, Query(pattern=r"^[a-z0-9._-]{1,100}$", description="Id of the rule")]
+RuleId = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9._-]{1,100}$", description="Id of the rule")]
 Priorities = Annotated[list[Annotated[int, Query(ge=1, le=4)]] | None, Query(max_length=4)]
 States = Annotated[list[State] | None, Query(max_length=5)]
 IdFilter = Annotated[int | None, Query(ge=1, le=_MAX_ID)]
@@ -35,6 +36,7 @@ def router(pool: Pool, settings: Settings, clock: Clock) -> APIRouter:
     _add_operations_routes(routes, pool, clock)
     rules_api.add_routes(routes, pool)
     mutes_api.add_routes(routes, pool, clock)
+    routes.include_router(alertmanager_api.router(pool, settings, clock))
     return routes
 
 

@@ -9,3 +9,4 @@ UNREADABLE = Counter("ucx_alerting_unreadable_states", "Hosts whose stored state
 REPLAYS = Counter("ucx_alerting_replays", "Gaps of hosts that were replayed.")
 SWEEP_FAILURES = Counter("ucx_alerting_sweep_failures", "Jobs of the sweep that raised.", ["job"])
 DOOR_CLOSED = Counter("ucx_alerting_front_door_closed", "Sweeps in which our front door was not proven open.")
+PUSHES_REFUSED = Counter("ucx_alerting_pushes_refused", "Pushed alerts refused because too many were open.")

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from dateutil.rrule import rrule, rruleset, rrulestr
 
+from alerting import regex
 from alerting.rule import pattern_matches
 
 _FREQUENCIES = ("HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY")
@@ -25,19 +26,39 @@ _UNTIL = re.compile(r"UNTIL=(\d{8}T\d{6})Z")
 _MARGIN = timedelta(days=1)
 """Wider than any zone's shift, so that no occurrence is overlooked about a change of clocks."""
 MAX_DURATION = timedelta(days=366)
+_UNLIKELY = "\u2603 no label has this value 7Q"
+"""A matcher that accepts even this accepts everything."""
 
 
 class Matcher(msgspec.Struct, frozen=True, array_like=True):
     """One condition on a label of the alert."""
 
     label: str
-    op: Literal["=", "!="]
+    op: Literal["=", "!=", "==", "!==", "=~", "!~"]
     pattern: str
-    """``*`` stands for any run of characters."""
+    """With ``=`` and ``!=``, ``*`` stands for any run of characters and case does not matter; ``==`` and
+    ``!==`` compare exactly; ``=~`` and ``!~`` take an RE2 expression for the whole text."""
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """An absent label is the empty text."""
-        return pattern_matches(self.pattern, labels.get(self.label, "")) is (self.op == "=")
+        """An absent label is the empty text; an alert without ``alertname`` goes by its rule's id."""
+        fallback = labels.get("rule", "") if self.label == "alertname" else ""
+        return self.accepts(labels.get(self.label, fallback))
+
+    def accepts(self, text: str) -> bool:
+        """Whether a label of this value passes."""
+        match self.op.lstrip("!"):
+            case "==":
+                alike = self.pattern == text
+            case "=~" | "~":
+                alike = regex.matches(self.pattern, text)
+            case _:
+                alike = pattern_matches(self.pattern, text)
+        return alike is not self.op.startswith("!")
+
+    @property
+    def narrows(self) -> bool:
+        """Whether it asks for something, rather than letting nearly everything pass."""
+        return not (self.op.startswith("!") or self.accepts("") or self.accepts(_UNLIKELY))
 
 
 class Mute(msgspec.Struct, frozen=True):
@@ -127,7 +148,9 @@ def faults(mute: Mute) -> list[tuple[str, str]]:
     found = []
     if not mute.matchers:
         found.append(("matchers", "must name at least one label: nobody silences everything"))
-    if all(m.op == "!=" or set(m.pattern) <= {"*"} for m in mute.matchers):
+    bad = [message for m in mute.matchers if m.op in ("=~", "!~") and (message := regex.fault(m.pattern))]
+    found += [("matchers", message) for message in bad]
+    if not bad and not any(m.narrows for m in mute.matchers):
         found.append(("matchers", "must name at least one label with '=' and a pattern that is not just '*'"))
     if not mute.starts_at < mute.ends_at <= mute.starts_at + MAX_DURATION:
         found.append(("ends_at", "must lie after 'starts_at', by at most 366 days"))

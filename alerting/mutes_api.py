@@ -35,7 +35,7 @@ def _in_range(at: datetime) -> datetime:
 Time = Annotated[AwareDatetime, AfterValidator(_in_range)]
 Title = Annotated[str, Field(min_length=3, max_length=500, pattern=_PLAIN)]
 Label = Annotated[str, Field(min_length=1, max_length=100, pattern=_PLAIN)]
-Pattern = Annotated[str, Field(max_length=200, pattern=_PLAIN)]
+Pattern = Annotated[str, Field(max_length=1000, pattern=_PLAIN)]
 Recurrence = Annotated[str, Field(default="", max_length=300, pattern=r"^[A-Za-z0-9=;,:+-]*$")]
 Zone = Annotated[str | None, Field(default=None, max_length=64, pattern=r"^[A-Za-z0-9_+/-]*$")]
 
@@ -46,7 +46,7 @@ class MatcherBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     label: Label
-    op: Literal["=", "!="] = "="
+    op: Literal["=", "!=", "==", "!==", "=~", "!~"] = "="
     pattern: Pattern
 
 

@@ -99,6 +99,10 @@ SELECT coalesce(max(version), 0) FROM rule_change;
 -- The pack in force, and those before it in case it cannot be read.
 SELECT version, document FROM rule_pack WHERE mode = 'active' ORDER BY version DESC LIMIT 5;
 
+-- name: pack_digests
+-- All packs ever stored, the newest first: which is in force, and which came from a release itself.
+SELECT version, mode, digest, loaded_by FROM rule_pack ORDER BY version DESC;
+
 -- name: overrides
 -- All overrides in force.
 SELECT override_id, tenant_id, deployment_id, host_id, rule_id, document
@@ -179,17 +183,21 @@ SELECT t.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name
   JOIN tenant t ON t.tenant_id = h.tenant_id
  WHERE h.tenant_id = %(tenant_id)s AND h.host_id = %(host_id)s;
 
+-- name: state_of_host
+-- What a host's evaluation remembers, unlocked: a reason to look, no more.
+SELECT state FROM host_state WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s;
+
 -- name: due_hosts
 -- Hosts that must be looked at although nothing arrives, longest due first.
 SELECT tenant_id, host_id FROM host_state WHERE due_at <= %(now)s ORDER BY due_at LIMIT %(limit)s;
 
 -- name: deployment_alerts
--- Open alerts of whole deployments under one rule.
+-- Open alerts of whole deployments under one rule; those that others push are not ours to judge.
 SELECT a.tenant_id, t.key, a.deployment_id, d.key, a.rule_id, a.state, a.priority, a.since, a.fired_at
   FROM alert a
   JOIN deployment d ON d.tenant_id = a.tenant_id AND d.deployment_id = a.deployment_id
   JOIN tenant t ON t.tenant_id = a.tenant_id
- WHERE a.host_id IS NULL AND a.state NOT IN ('resolved', 'stale')
+ WHERE a.host_id IS NULL AND a.state NOT IN ('resolved', 'stale') AND NOT starts_with(a.rule_id, 'pushed.')
  ORDER BY a.tenant_id, a.deployment_id;
 
 -- name: retired_hosts

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+PRIORITY = msgspec.Meta(ge=1, le=4)
+_SEVERITIES = {"critical": 1, "page": 1, "error": 2, "high": 2, "warning": 3}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,5 +27,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """For one such probe."""
     front_door_grace_s: float = 60.0
     """Without proof for longer than this, the door counts as closed, and silence is measured anew."""
+    pushed_priorities: dict[str, Annotated[int, PRIORITY]] = msgspec.field(default_factory=_SEVERITIES.copy)
+    """Value of a pushed alert's ``severity`` -> priority. Any other value, or none, is P4: never paged."""
+    resolve_timeout_s: float = 300.0
+    """A pushed alert that does not say until when it holds is over unless it is pushed again within this."""
+    pushed_limit: int = 2000
+    """Most open pushed alerts of one deployment; what comes on top is refused with 429."""
+    stream_life_s: float = 50.0
+    """A stream of alerts ends after this long and is taken up again, so that a revoked key is noticed."""
+    stream_beat_s: float = 15.0
+    """Between two signs of life in a stream in which nothing happens."""
+    stream_look_s: float = 1.0
+    """Between two looks for changes."""
+    streams: int = 100
+    """Most streams of one process at a time; more are answered 429."""
     never_fired_days: int = 7
     """Alerts that were pending and never fired are forgotten after this many days."""

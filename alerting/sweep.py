@@ -12,16 +12,21 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
+import psycopg
 from psycopg import AsyncConnection
 
-from alerting import frontdoor, metrics, mutes, silence_sweep
+from alerting import ahead, frontdoor, metrics, mutes, outlook, silence_sweep
+from alerting.alertmanager import push
 from alerting.evaluator import Evaluator
-from alerting.inputs import HostKey, HostScope
+from alerting.forecast import Foresight
+from alerting.inputs import HostKey, HostScope, to_ms
 from alerting.judge import look
 from alerting.replay import replay
 from alerting.rulebook import current_evaluator
 from alerting.settings import Settings
-from alerting.store import lock_hosts, retire_host, save_outcomes
+from alerting.state import AheadKey
+from alerting.store import lock_hosts, read_memory, retire_host, save_outcomes
 from storage.pool import Pool
 from storage.sql import Queries
 from wire.clock import Clock
@@ -56,7 +61,7 @@ class Sweep:
 
     async def once(self) -> None:
         """One sweep. Never raises: each job stands alone."""
-        for job in (self.silence, self.due, self.mutes, self.retired, self.forget):
+        for job in (self.silence, self.due, self.mutes, self.pushed, self.retired, self.forget):
             await self._guarded(job)
 
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
@@ -83,20 +88,46 @@ class Sweep:
         await silence_sweep.sweep(self._pool, self._settings, evaluator, opened, now)
 
     async def due(self) -> None:
-        """Event alerts that are over by the passing of time, and gaps that have closed."""
+        """Event alerts that are over by the passing of time, forecasts, and gaps that have closed."""
         now = self._clock()
         async with self._pool.connection() as conn:
             evaluator = await self._rules(conn)
             rows = await (await conn.execute(Q.due_hosts, {"now": now, "limit": BATCH})).fetchall()
         for tenant_id, host_id in rows:
+            key = HostKey(tenant_id, host_id)
+            async with self._pool.connection() as conn:
+                answers = await self._foresee(conn, evaluator, key, now)
             async with self._pool.connection() as conn, conn.transaction():
-                await self._look(conn, evaluator, HostKey(tenant_id, host_id), now)
+                await self._look(conn, evaluator, key, answers, now)
 
-    async def _look(self, conn: Connection, evaluator: Evaluator, key: HostKey, now: datetime) -> None:
+    async def _foresee(
+        self, conn: Connection, evaluator: Evaluator, key: HostKey, now: datetime
+    ) -> dict[AheadKey, Foresight]:
+        """Forecasts that are due, from the past, without the host's lock: ingest goes on meanwhile."""
+        blob = await (await conn.execute(Q.state_of_host, key._asdict())).fetchone()
+        row = await (await conn.execute(Q.scope_of_host, key._asdict())).fetchone()
+        if blob is None or row is None:
+            return {}
+        try:
+            return await outlook.foreseen(conn, evaluator, HostScope(*row), read_memory(blob[0]), now)
+        except psycopg.Error:
+            log.exception("the past of host %d cannot be read; it is looked ahead for later", key.host_id)
+            return {}
+
+    async def _look(
+        self,
+        conn: Connection,
+        evaluator: Evaluator,
+        key: HostKey,
+        answers: dict[AheadKey, Foresight],
+        now: datetime,
+    ) -> None:
         state = (await lock_hosts(conn, [key], now))[key]
         row = await (await conn.execute(Q.scope_of_host, key._asdict())).fetchone()
         if row is not None and state.pack_version <= evaluator.version:
             scope = HostScope(*row)
+            memory = ahead.answered(state.memory, answers, to_ms(now))
+            state = msgspec.structs.replace(state, memory=memory)
             looked = look(evaluator, scope, state, now)
             again = await replay(conn, evaluator, scope, looked.state, now)
             await save_outcomes(conn, [looked, again], now)
@@ -104,6 +135,10 @@ class Sweep:
     async def mutes(self) -> None:
         """Silences and maintenance windows that began or ended."""
         await mutes.turn(self._pool, self._clock())
+
+    async def pushed(self) -> None:
+        """Alerts that others push and did not push again."""
+        await push.sweep(self._pool, self._settings, self._clock())
 
     async def retired(self) -> None:
         """Hosts out of service: their open alerts end as stale."""

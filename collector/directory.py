@@ -6,6 +6,7 @@ the question was asked: a revocation therefore bites within that time in every c
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
 import time
@@ -41,11 +42,22 @@ def hash_secret(secret: str) -> bytes:
 
 
 def bearer_of(authorization: str | None) -> str:
-    """The token of an ``Authorization: Bearer`` header. Raises Unauthorised."""
+    """The token of an ``Authorization: Bearer`` header, or the API key that stands as the password in a
+    ``Basic`` one, for programs that know nothing else. Raises Unauthorised."""
     scheme, _, bearer = (authorization or "").partition(" ")
+    if scheme.lower() == "basic" and (password := _password(bearer)).startswith(API_KEY_PREFIX):
+        return password
     if scheme.lower() != "bearer" or not bearer.strip():
         raise Unauthorised("Send 'Authorization: Bearer <token>': an API key or an agent's signed token.")
     return bearer.strip()
+
+
+def _password(credentials: str) -> str:
+    """The password in Basic credentials (RFC 7617); empty when they are none."""
+    try:
+        return base64.b64decode(credentials.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 class Agent(msgspec.Struct, frozen=True):
