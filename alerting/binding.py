@@ -20,6 +20,8 @@ from alerting.rule import Measured, Rule
 from alerting.state import Key
 from wire.layout import Layout, Series
 
+_AHEAD = -1
+"""In place of a column: a forecast, which no gate can rule out."""
 Frame = Sequence[float | None]
 """Values in layout order."""
 
@@ -35,6 +37,8 @@ class Binding(msgspec.Struct, frozen=True):
     names: dict[str, str]
     """Term -> metric name, for readable reasons."""
     fingerprint: bytes
+    ahead: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = ()
+    """(name of a forecast, metric, attributes) of the series that are looked ahead for."""
 
     @property
     def key(self) -> Key:
@@ -148,8 +152,19 @@ def _bindings(rule: Rule, fingerprint: bytes, layout: Layout) -> Iterator[Bindin
             if selector.matches(series.metric, series.attributes):
                 found.setdefault(_instance(source, series), {}).setdefault(term, column)
     names = {term: selector.metric for term, selector in source.terms}
+    names |= {term: f"{names[f.of]} will reach its limit in" for term, f in source.forecasts}
     for instance, columns in found.items():
-        yield Binding(rule, source, instance, tuple(columns.items()), names, fingerprint)
+        ahead = tuple(_ahead(source, columns, layout))
+        yield Binding(rule, source, instance, tuple(columns.items()), names, fingerprint, ahead)
+
+
+def _ahead(
+    source: Measured, columns: dict[str, int], layout: Layout
+) -> Iterator[tuple[str, str, tuple[tuple[str, str], ...]]]:
+    for name, forecast in source.forecasts:
+        if forecast.of in columns:
+            series = layout.series[columns[forecast.of]]
+            yield name, series.metric, tuple(sorted(series.attributes.items()))
 
 
 def _instance(source: Measured, series: Series) -> str:
@@ -159,7 +174,7 @@ def _instance(source: Measured, series: Series) -> str:
 
 def _gates(binding: Binding) -> list[Gate] | None:
     """Gates of which one must hold before any level can be breached; None = they cannot be named."""
-    columns = dict(binding.columns)
+    columns = dict(binding.columns) | {name: _AHEAD for name, *_ in binding.ahead}
     merged: dict[tuple[int, bool], float] = {}
     for level in binding.source.levels:
         needed = _needed(level.when, columns)
@@ -198,7 +213,7 @@ def _joined(parts: list[list[Gate] | None]) -> list[Gate] | None:
 def _compare_gates(compare: Compare, columns: dict[str, int]) -> list[Gate] | None:
     if compare.term not in columns or compare.divisor not in {"", *columns}:
         return []
-    if compare.divisor or compare.op == "!=":
+    if compare.divisor or compare.op == "!=" or columns[compare.term] == _AHEAD:
         return None
     column = columns[compare.term]
     above = compare.op.startswith(">")

@@ -58,6 +58,12 @@ class Field:
     def is_mapping(self) -> bool:
         return isinstance(self.node, yaml.MappingNode)
 
+    @property
+    def key_names(self) -> set[str]:
+        """The keys of a mapping, unchecked; none of anything else."""
+        pairs = self.node.value if isinstance(self.node, yaml.MappingNode) else ()
+        return {str(key.value) for key, _ in pairs if isinstance(key, yaml.ScalarNode)}
+
     def fault(self, message: str) -> None:
         """Note that this field is wrong."""
         self.faults.add(self.line, self.path, message)

@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from alerting import absence, events, flapping, gap, hiding, samples, wording
+from alerting import absence, ahead, events, flapping, gap, hiding, samples, wording
 from alerting.binding import Binding, Frame, Plan
 from alerting.evaluator import Evaluator
 from alerting.inputs import (
@@ -90,6 +90,7 @@ class Judge:
         self.silent: dict[str, SilentTrack] = dict(state.memory.silent)
         self.gaps = state.memory.gaps
         self.recent = dict(state.memory.recent)
+        self.ahead = dict(state.memory.ahead)
         self.frontier = to_ms(state.frontier) if state.frontier else 0
         self.alerts: list[AlertChange] = []
         self.late: list[int] = []
@@ -156,7 +157,11 @@ class Judge:
         key = binding.key
         if flapping.flaps(self.recent.get(key, ()), at):
             binding = flapping.steadied(binding)
-        step = samples.sample(binding, self.tracks.get(key), binding.values(frame), at, interval)
+        track, values = self.tracks.get(key), binding.values(frame)
+        if binding.ahead:
+            is_open = track is not None and track.told.state in hiding.OPEN
+            values |= ahead.values(binding, values, self.ahead, at, is_open=is_open)
+        step = samples.sample(binding, track, values, at, interval)
         _keep(self.tracks, key, step.track)
         self._write(binding.rule, key, step.told, step.change)
 
@@ -250,7 +255,7 @@ class Judge:
             from_ms(self.frontier) if self.frontier else None,
             self.evaluator.version,
             seen,
-            Memory(self.layouts, self.tracks, self.events, self.silent, self.gaps, self.recent),
+            Memory(self.layouts, self.tracks, self.events, self.silent, self.gaps, self.recent, self.ahead),
         )
         return Outcome(self.scope, state, tuple(self.alerts), tuple(self.late), self.failing)
 

@@ -112,7 +112,7 @@ def _levels(field: Field, rule: Rule) -> tuple[LevelChange, ...]:
         field.fault("only rules that measure values have levels to override; use 'enabled'")
         return ()
     priorities = tuple(f"P{level.priority}" for level in source.levels)
-    names = {name for name, _ in source.terms}
+    names = {name for name, _ in (*source.terms, *source.forecasts)}
     return tuple(_level(key, f, names) for key, f in field.mapping((), priorities).items())
 
 

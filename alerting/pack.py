@@ -15,6 +15,9 @@
         levels:
           - {priority: P2, when: value > 95 %, for: 10 min, clear: value < 80 %, clear_for: 5 min}
 
+A term may look ahead: ``full: {forecast: free, reaches: 0 B, only_when: ratio < 10 %}`` is the time until
+the value ``free`` reaches 0 B, for conditions like ``full < 24 h``.
+
 Instead of ``metric`` or ``terms`` a rule has ``event`` (levels: ``count``) or ``silent`` (levels: ``after``).
 """
 
@@ -30,6 +33,7 @@ from alerting import condition as cond
 from alerting.document import Field, read
 from alerting.rule import (
     CountLevel,
+    Forecast,
     Level,
     Matched,
     Measured,
@@ -40,7 +44,7 @@ from alerting.rule import (
     SilentLevel,
     Source,
 )
-from alerting.units import parse_duration
+from alerting.units import parse_duration, parse_quantity
 
 VERSION = 1
 DEFAULT_NAME = "default"
@@ -142,15 +146,40 @@ def _source(rule: Field, fields: dict[str, Field]) -> Source | None:
 
 def _measured(fields: dict[str, Field]) -> Measured:
     terms: tuple[tuple[str, Selector], ...]
+    forecasts: tuple[tuple[str, Forecast], ...] = ()
     if "metric" in fields:
         terms = (("value", Selector(fields["metric"].text(), where_field(fields.get("where")))),)
     else:
-        terms = tuple((name, _selector(f)) for name, f in fields["terms"].mapping((), None).items())
+        given = fields["terms"].mapping((), None)
+        terms = tuple((name, _selector(f)) for name, f in given.items() if not _looks_ahead(f))
+        forecasts = _forecasts({n: f for n, f in given.items() if _looks_ahead(f)}, {n for n, _ in terms})
         if "where" in fields:
             fields["where"].fault("stands beside 'metric'; with 'terms', each term has its own")
-    names = {name for name, _ in terms}
+    names = {name for name, _ in (*terms, *forecasts)}
     levels = [_level(item, names) for item in fields["levels"].items()]
-    return Measured(terms, _instance(fields), _ordered(fields["levels"], [v for v in levels if v]))
+    ordered = _ordered(fields["levels"], [v for v in levels if v])
+    return Measured(terms, _instance(fields), ordered, forecasts)
+
+
+def _looks_ahead(field: Field) -> bool:
+    return "forecast" in field.key_names
+
+
+def _forecasts(given: dict[str, Field], names: set[str]) -> tuple[tuple[str, Forecast], ...]:
+    read_ahead = [(name, _forecast(field, names)) for name, field in given.items()]
+    return tuple((name, found) for name, found in read_ahead if found is not None)
+
+
+def _forecast(field: Field, names: set[str]) -> Forecast | None:
+    fields = field.mapping(("forecast", "reaches", "only_when"))
+    if len(fields) < 3:
+        return None
+    of = fields["forecast"].text()
+    if of not in names:
+        fields["forecast"].fault(f"there is no value '{of}'; there are: {', '.join(sorted(names))}")
+    limit = fields["reaches"].parsed(parse_quantity)
+    only_when = condition_field(fields["only_when"], names)
+    return None if limit is None or only_when is None else Forecast(of, limit[0], only_when)
 
 
 def _selector(field: Field) -> Selector:

@@ -85,8 +85,19 @@ class Level(msgspec.Struct, frozen=True):
     """Samples in a row for which ``clear`` must hold before it is over."""
 
 
-class Measured(msgspec.Struct, frozen=True, tag="measured"):
-    """Values of one layout's frames."""
+class Forecast(msgspec.Struct, frozen=True):
+    """A value in seconds: until another value of the rule reaches a limit."""
+
+    of: str
+    """Name of the term that is looked ahead for."""
+    reaches: float
+    """The limit, in the metric's base unit."""
+    only_when: Condition
+    """Only then is it computed; else it is not in sight."""
+
+
+class Measured(msgspec.Struct, frozen=True, tag="measured", omit_defaults=True):
+    """Values of one layout's frames. (Defaults are left out of its encoding, and so of fingerprints.)"""
 
     terms: tuple[tuple[str, Selector], ...]
     """Name used in conditions -> series. One problem per combination of ``instance`` attributes."""
@@ -94,6 +105,8 @@ class Measured(msgspec.Struct, frozen=True, tag="measured"):
     """Attributes whose values name the instance (volume, service ...); none = the host itself."""
     levels: tuple[Level, ...]
     """Most severe first."""
+    forecasts: tuple[tuple[str, Forecast], ...] = ()
+    """Name used in conditions -> what is foreseen."""
 
 
 class CountLevel(msgspec.Struct, frozen=True):

@@ -11,11 +11,13 @@ from datetime import datetime
 
 import msgspec
 
-from alerting import absence
+from alerting import absence, ahead
 from alerting.evaluator import Evaluator
+from alerting.forecast import PAST_S, Point, foresee, stepped
 from alerting.inputs import EventInput, FrameInput, HostScope, HostState, Outcome, from_ms, to_ms
 from alerting.judge import evaluate, look, unheard
 from alerting.published import ENDED, State
+from alerting.rule import Measured
 from alerting.state import Key
 
 
@@ -44,10 +46,47 @@ class SimulatedHost:
         """Alerts that have not ended, by (rule id, instance), with their newest transition."""
         self.history: list[Happening] = []
         self.failing: dict[str, str] = {}
+        self._past: dict[tuple[str, tuple[tuple[str, str], ...]], list[Point]] = {}
+        self._foreseen = {
+            selector.metric
+            for rule in evaluator.rules
+            if isinstance(rule.source, Measured) and rule.source.forecasts
+            for _, selector in rule.source.terms
+        }
 
     def feed(self, inputs: Sequence[FrameInput | EventInput], received_at: datetime) -> None:
         """Inputs in time order, received together."""
+        for item in inputs:
+            if isinstance(item, FrameInput):
+                self._remember(item)
         self._take(evaluate(self.evaluator, self.scope, self.state, inputs, received_at))
+        if self.state.memory.ahead:
+            self._look_ahead(to_ms(received_at))
+
+    def _remember(self, item: FrameInput) -> None:
+        """The past of series that a rule may look ahead for."""
+        for series, value in zip(item.layout.series, item.values, strict=True):
+            if series.metric in self._foreseen and value is not None:
+                key = (series.metric, tuple(sorted(series.attributes.items())))
+                self._past.setdefault(key, []).append((item.at.timestamp(), value))
+
+    def _look_ahead(self, now: int) -> None:
+        """What the sweep does outside of the commit."""
+        answers = {}
+        for asked in ahead.due(self.state.memory, now):
+            found = self.evaluator.rule(self.scope, asked.rule_id)
+            source = found[0].source if found else None
+            if isinstance(source, Measured):
+                limit = dict(source.forecasts)[asked.term].reaches
+                past = [
+                    p
+                    for p in self._past.get((asked.metric, asked.attributes), [])
+                    if p[0] > now / 1000 - PAST_S
+                ]
+                rising = bool(past) and past[-1][1] < limit
+                answers[asked.key] = foresee(stepped(past, rising=rising), limit)
+        memory = ahead.answered(self.state.memory, answers, now)
+        self.state = msgspec.structs.replace(self.state, memory=memory)
 
     def tick(self, now: datetime, *, quiet_since: datetime | None = None, nodes: int = 1) -> None:
         """What the sweep does; with ``quiet_since`` the host and ``nodes`` - 1 others are silent."""

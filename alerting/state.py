@@ -1,7 +1,7 @@
 """What a host's evaluation remembers between commits: one small blob per host, in its locked row.
 
 MessagePack: ``[1, {layout digest prefix: newest evaluated ms}, [Track ...], [EventTrack ...],
-[SilentTrack ...], [Gap ...]]``.
+[SilentTrack ...], [Gap ...], [(rule, instance, times fired) ...], [Ahead ...]]``.
 A series that is healthy under plain thresholds has no entry at all. A track's size does not grow with
 time; an event track holds at most ``MAX_BUCKETS`` counters.
 """
@@ -23,6 +23,8 @@ MAX_LAYOUTS = 16
 
 Key = tuple[str, str]
 """(rule id, instance)."""
+AheadKey = tuple[str, str, str]
+"""(rule id, instance, term)."""
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True):
@@ -108,6 +110,30 @@ class Gap(msgspec.Struct, frozen=True, array_like=True):
         return max(end for _, end in self.layouts.values())
 
 
+class Ahead(msgspec.Struct, frozen=True, array_like=True):
+    """A question about the future of one series, and its answer."""
+
+    rule_id: str
+    instance: str
+    term: str
+    """Name of the forecast in the rule."""
+    metric: str
+    attributes: tuple[tuple[str, str], ...]
+    """Of the series that is looked ahead for."""
+    asked: int = 0
+    """Newest frame that wanted it, ms."""
+    computed: int = 0
+    """When it was answered, ms; 0 = not yet."""
+    reached: int = 0
+    """When the limit is reached at the latest, ms; 0 = not in sight."""
+    due: int = 0
+    """When to look (again), ms."""
+
+    @property
+    def key(self) -> AheadKey:
+        return (self.rule_id, self.instance, self.term)
+
+
 class Memory(msgspec.Struct, frozen=True):
     """The decoded blob. Never changed in place: evaluation makes new dictionaries."""
 
@@ -120,6 +146,8 @@ class Memory(msgspec.Struct, frozen=True):
     """Oldest first."""
     recent: Mapping[Key, tuple[int, ...]] = {}
     """When alerts fired within the last hour, ms: what comes and goes is noticed by it."""
+    ahead: Mapping[AheadKey, Ahead] = {}
+    """Forecasts that are wanted."""
 
 
 class _Stored(msgspec.Struct, frozen=True, array_like=True):
@@ -130,6 +158,7 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
     silent: list[SilentTrack]
     gaps: tuple[Gap, ...] = ()
     recent: list[tuple[str, str, tuple[int, ...]]] = []
+    ahead: list[Ahead] = []
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -143,8 +172,10 @@ def dump(memory: Memory) -> bytes | None:
     """The blob; None when there is nothing to remember."""
     parts: list[object] = [list(held.values()) for held in (memory.tracks, memory.events, memory.silent)]
     recent = [(*key, times) for key, times in memory.recent.items()]
-    if memory.gaps or recent:
+    if memory.gaps or recent or memory.ahead:
         parts += [list(memory.gaps), recent]
+    if memory.ahead:
+        parts.append(list(memory.ahead.values()))
     if not memory.layouts and not any(parts):
         return None
     return msgspec.msgpack.encode([VERSION, memory.layouts, *parts])
@@ -166,4 +197,5 @@ def load(blob: bytes | None) -> Memory:
     events = {(e.rule_id, e.instance): e for e in stored.events}
     silent = {s.rule_id: s for s in stored.silent}
     recent = {(rule_id, instance): times for rule_id, instance, times in stored.recent}
-    return Memory(stored.layouts, tracks, events, silent, stored.gaps, recent)
+    ahead = {asked.key: asked for asked in stored.ahead}
+    return Memory(stored.layouts, tracks, events, silent, stored.gaps, recent, ahead)

@@ -100,6 +100,7 @@ def next_due(state: HostState) -> datetime | None:
     """When the sweep must look at this host although nothing arrives; None = no need."""
     memory = state.memory
     times = [track.due for track in memory.events.values()] + [gap.due for gap in memory.gaps if gap.due]
+    times += [asked.due for asked in memory.ahead.values()]
     earliest = min(times, default=None)
     return None if earliest is None else from_ms(earliest)
 

@@ -36,6 +36,7 @@ EXPECTED = {
     "wrong_version": (1, "version", "must be 1"),
     "no_yaml": (3, "document", "no valid YAML"),
     "empty": (0, "document", "is empty"),
+    "forecast_of_nothing": (12, "rules[0].terms.full.forecast", "there is no value 'fee'"),
     "rules_no_list": (3, "rules", "must be a list"),
 }
 
