@@ -22,6 +22,7 @@ from typing import Any
 import uvicorn
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
+from alerting import shipped
 from alerting.evaluate import load_evaluator
 from collector import upkeep
 from collector.commit import IngestCommit
@@ -152,6 +153,7 @@ class Process:
         """What must be there before the first request: partitions and rules."""
         await upkeep.prepare(self._pool, self._rooms.collector, self._clock())
         async with self._pool.connection() as conn:
+            await shipped.settle(conn)
             await load_evaluator(conn)
 
     async def run(self, stop: asyncio.Event) -> None:
