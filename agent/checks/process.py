@@ -1,8 +1,8 @@
 """Processes that the configuration names: processor time, memory, how many run.
 
 Looking at every process at each tick is what makes agents expensive. Here a tick lists the pids, looks at new
-ones (twice: a process is born under its parent's name) and at those that match; once a minute everything is
-looked at again, so that a reused pid cannot hide for longer.
+ones (twice: a process is born under its parent's name) and at those that match; every five minutes
+everything is looked at again, so that a reused pid cannot hide for longer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _METRICS = (
 )
 _LOOKS = 2
 """How often a new pid is looked at before it counts as not ours."""
-_FULL_SCAN_S = 60.0
+_FULL_SCAN_S = 300.0
+"""Pids are reused after millions of others; this also finds a program that became another late (exec)."""
 
 
 class ProcessRule(NamedTuple):
