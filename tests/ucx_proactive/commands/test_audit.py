@@ -11,8 +11,8 @@ from oncall.auditor.settings import Settings
 from ucx_proactive.commands import audit
 
 GOOD = """
-provider: {name: fallback, base_url: "https://api.twilio.com", auth_token: secret, from_number: "+15005550006",
-           account_sid: AC00000000000000000000000000000001}
+provider: {name: fallback, base_url: "https://api.twilio.com", auth_token: secret,
+           from_number: "+15005550006", account_sid: AC00000000000000000000000000000001}
 listen: {public_url: "https://auditor.example", port: 8079}
 directory: /var/lib/ucx-auditor
 numbers: ["+390584000009"]
