@@ -26,7 +26,7 @@ from ticketing.casebook import Case, NewTicket
 from ticketing.circumstances import circumstances
 from ticketing.lifecycle import DESK, Entry, Kind
 from ticketing.lifecycle import State as TicketState
-from ticketing.opening import Document, Opening, decide, said
+from ticketing.opening import Document, Opening, decide, heading
 from ticketing.settings import Settings
 
 Q = Queries.load("ticketing")
@@ -103,7 +103,7 @@ async def _fires(
     """It fires, is worse than before, or is no longer muted. While it is muted nothing is acted on."""
     if step.muted is not None:
         if progress.priority is None:
-            await _record_no_ticket(conn, now, fired, "muted", [said(f"muted: {step.muted}")])
+            await _record_no_ticket(conn, now, fired, "muted", [heading("muted", text=step.muted)])
         return
     before, progress.priority = progress.priority, step.priority
     if before is None or step.priority < before:
@@ -182,7 +182,7 @@ def _new_ticket(fired: Fired, opening: Opening, now: datetime) -> NewTicket:
         language=opening.language,
         flags=opening.flags,
         terms=opening.terms,
-        decision=(said(f"alert {alert.rule_id}: {fired.reason}"), *opening.reasons),
+        decision=(heading("alert-says", rule=alert.rule_id, text=fired.reason), *opening.reasons),
         opened=Entry(now, Kind.OPENED, DESK, detail, fired.reason),
     )
 

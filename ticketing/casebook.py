@@ -19,7 +19,7 @@ from storage.sql import Queries
 from ticketing.lifecycle import Entry, Kind, Status, check, fold, is_open, newest
 from ticketing.looks import derive, explain
 from ticketing.notify.enqueue import enqueue
-from ticketing.opening import said
+from ticketing.opening import heading
 from ticketing.paging import Ask, asked
 from ticketing.settings import Settings
 
@@ -90,7 +90,7 @@ async def create(conn: Connection, new: NewTicket, settings: Settings) -> Case:
     """A new ticket with its number; the caller adds to it and saves it."""
     number = f"{settings.number_prefix}-{new.opened.at.year}"
     explained = explain(new.terms, [new.opened], new.opened.at)
-    clock_said = [said("clock at opening")] if explained else []
+    clock_said = [heading("clock-at-opening")] if explained else []
     columns = msgspec.structs.asdict(new) | {
         "number_prefix": number,
         "priority": new.opened.detail["priority"],

@@ -107,18 +107,24 @@ def _snapshot(
 
 def _record(release: Release, found: Entitlement, priority: int) -> list[Document]:
     """The decision record: what was decided, each with its reasons."""
-    record = [said(f"support policy: {release.title}")]
-    record += _decision("ticket", found.ticket)
+    record = [heading("decided-policy", title=release.title)]
+    record += _decision("decided-ticket", found.ticket)
     if found.ticket.value != "no":
-        record.append(said(f"priority: {priority_name(priority)}, the rule's or the reporter's own"))
-        record += _decision("SLA", found.sla)
-        record += _decision("call to the technician", found.page_technician)
-        record += _decision("call to the customer", found.phone_customer)
+        record.append(heading("decided-priority", priority=priority_name(priority)))
+        record += _decision("decided-sla", found.sla)
+        record += _decision("decided-technician", found.page_technician)
+        record += _decision("decided-customer", found.phone_customer)
     return record
 
 
-def _decision(name: str, decision: entitlement.Decision) -> list[Document]:
-    return [said(f"{name}: {decision.value}"), *reason.to_documents(decision.reasons)]
+def _decision(code: str, decision: entitlement.Decision) -> list[Document]:
+    return [heading(code, verdict=decision.value), *reason.to_documents(decision.reasons)]
+
+
+def heading(code: str, **params: str) -> Document:
+    """A line of the record that says what is decided; its reasons follow."""
+    [document] = reason.to_documents([reason.Reason(code, dict(params))])
+    return document
 
 
 def said(text: str) -> Document:

@@ -15,9 +15,9 @@ from ticketing.errors import NoSuchTicket
 from ticketing.lifecycle import Entry, allowed, fold
 from ticketing.looks import Reckoning, reckon
 from ticketing.notify.reasons import in_language
-from ticketing.opening import SAID
 from ticketing.published import TicketFilter, tickets
 from ticketing.reason import to_documents
+from ticketing.reason_texts import HEADINGS
 
 Q = Queries.load("ticketing")
 Connection = AsyncConnection[Any]
@@ -138,7 +138,7 @@ def readable(document: Document) -> Iterator[str]:
 
 def _reason(reason: Document) -> str:
     """A heading of ours, or a reason below it with its section of the guide."""
-    if reason["code"] == SAID:
+    if reason["code"] in HEADINGS:
         return f"  {reason['text']}"
     section = f" ({reason['section']})" if reason.get("section") else ""
     return f"    - {reason['text']}{section}"

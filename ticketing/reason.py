@@ -50,6 +50,11 @@ class Formatter(Protocol):
     def day(self, on: date) -> str: ...
     def date(self, on: date) -> str: ...
     def duration(self, seconds: float) -> str: ...
+    def word(self, name: str, value: str) -> str:
+        """The value of any other parameter."""
+        ...
+
+    def join(self, parts: Iterable[str]) -> str: ...
 
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -80,6 +85,12 @@ class English:
         text = " ".join(f"{n} {unit}" for n, unit in amounts if n) or "0 min"
         return f"-{text}" if seconds <= -1 else text
 
+    def word(self, name: str, value: str) -> str:
+        return value
+
+    def join(self, parts: Iterable[str]) -> str:
+        return "; ".join(parts)
+
 
 def city(at: datetime) -> str:
     """The zone's city, as in ``Rome``."""
@@ -91,7 +102,7 @@ def render(reason: Reason, translate: Translate = str, formatter: Formatter | No
     form = formatter or English()
     zone = ZoneInfo(str(reason.params.get("zone", "UTC")))
     words = {name: _word(name, value, zone, form) for name, value in reason.params.items()}
-    words["parts"] = "; ".join(render(part, translate, form) for part in reason.parts)
+    words["parts"] = form.join(render(part, translate, form) for part in reason.parts)
     return translate(TEMPLATES[reason.code]).format_map(words)
 
 
@@ -109,7 +120,7 @@ def _word(name: str, value: Any, zone: ZoneInfo, form: Formatter) -> str:
             return form.date(date.fromisoformat(value))
         case "s":
             return form.duration(value)
-    return str(value)
+    return form.word(name, str(value))
 
 
 def to_documents(reasons: Iterable[Reason]) -> list[dict[str, Any]]:

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 TEMPLATES: dict[str, str] = {
     "said": "{text}",
+    # --- headings of the decision record ---
+    "alert-says": "alert {rule}: {text}",
+    "reported-by": "reported by {by} ({channel})",
+    "muted": "muted: {text}",
+    "decided-policy": "support policy: {title}",
+    "decided-ticket": "ticket: {verdict}",
+    "decided-priority": "priority: {priority}, the rule's or the reporter's own",
+    "decided-sla": "SLA: {verdict}",
+    "decided-technician": "call to the technician: {verdict}",
+    "decided-customer": "call to the customer: {verdict}",
+    "clock-at-opening": "clock at opening",
     # --- terms ---
     "theatre": "served by the theatre {theatre}",
     "theatre-nearest": "rest of the world: the hours of {theatre}, whose UTC offset is nearest to {zone}",
@@ -148,3 +159,22 @@ TEMPLATES: dict[str, str] = {
     "waiting, until the ticket is resolved",
     "no-escalation": "{plan} has no escalation",
 }
+
+HEADINGS = frozenset(code for code in TEMPLATES if code.startswith("decided-")) | {
+    "said",
+    "alert-says",
+    "reported-by",
+    "muted",
+    "clock-at-opening",
+}
+"""Codes that say what is decided; the reasons follow below them."""
+
+WORDS = (
+    *("yes", "no", "held", "guaranteed", "best-effort", "none"),
+    *("proactive", "portal", "phone", "chat", "email"),
+    *("perpetual", "subscription", "cloud"),
+    *("Americas", "Europe (EU & rest of world)"),
+    *("Middle East, Sunday to Thursday", "Middle East, Monday to Friday"),
+)
+"""Values of reasons that the catalogues translate too: verdicts, channels, and the shipped policy's names of
+licences and theatres. A policy's own names, where they differ, are told as they are."""

@@ -16,7 +16,7 @@ from ticketing.casebook import Case, NewTicket
 from ticketing.circumstances import circumstances, with_booking
 from ticketing.errors import NoSuchTicket, NotEntitled
 from ticketing.lifecycle import Entry, Kind
-from ticketing.opening import Opening, decide, said
+from ticketing.opening import Opening, decide, heading
 from ticketing.settings import Settings
 from ticketing.shapes import NewTicketBody
 
@@ -81,6 +81,6 @@ def _new(actor: Actor, body: NewTicketBody, opening: Opening, now: datetime, pla
         language=opening.language,
         flags=opening.flags,
         terms=opening.terms,
-        decision=(said(f"reported by {actor.name} ({body.channel})"), *opening.reasons),
+        decision=(heading("reported-by", by=actor.name, channel=body.channel), *opening.reasons),
         opened=Entry(now, Kind.OPENED, actor.name, detail, body.title, origin=actor.origin),
     )

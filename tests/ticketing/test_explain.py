@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from ticketing import explain
 from ticketing.history import ClockEvent
-from ticketing.reason import Reason, from_documents, render, to_documents
+from ticketing.reason import English, Reason, from_documents, render, to_documents
 from ticketing.reason_texts import TEMPLATES
 from ticketing.terms import with_plan
 
@@ -202,12 +202,11 @@ def test_a_reason_is_translated_from_its_template_with_its_own_times() -> None:
     reason = Reason("lapsed", {"expired_on": "2026-06-30", "days": 3})
     german = {TEMPLATES["lapsed"]: "Anspruch erloschen: {days} Tage nach {expired_on}"}
 
-    class Numbers:
+    class Numbers(English):
         """Writes times as a German office does."""
 
-        instant = short = time = lambda self, at: f"{at:%d.%m.%Y %H:%M}"
-        day = date = lambda self, on: f"{on:%d.%m.%Y}"
-        duration = lambda self, seconds: f"{seconds} s"  # noqa: E731
+        def date(self, on: date) -> str:
+            return f"{on:%d.%m.%Y}"
 
     assert render(reason, german.__getitem__, Numbers()) == "Anspruch erloschen: 3 Tage nach 30.06.2026"
 

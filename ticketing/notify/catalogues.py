@@ -14,6 +14,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 SOURCE = "en"
+RIGHT_TO_LEFT = frozenset({"ar"})
 
 
 @cache

@@ -13,11 +13,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 from babel.dates import format_datetime
 
-from ticketing.notify.catalogues import catalogue
+from ticketing.notify.catalogues import RIGHT_TO_LEFT, catalogue
 from ticketing.notify.letters import Message
-from ticketing.notify.reasons import told
-
-RIGHT_TO_LEFT = frozenset({"ar"})
+from ticketing.notify.reasons import ISOLATES, Local, told
 
 SUBJECTS = {
     "opened": "[{number}] Ticket opened: {title}",
@@ -55,6 +53,8 @@ HOW = "How this time follows: {why}"
 PAUSED = "Until then its clock stands still."
 COMES_BACK = "Should the problem come back, tell us the ticket's number: it will be reopened."
 SUPPORT = "Your support team"
+_NO_ISOLATES = dict.fromkeys(map(ord, ISOLATES))
+"""A subject is one short line: mail programs set its direction, some show these marks as boxes."""
 TEXTS = (
     *SUBJECTS.values(),
     *PRIORITIES.values(),
@@ -79,7 +79,7 @@ def word(message: Message) -> Worded:
     say = _Speaker(message)
     lines = [say(GREETING), say(LEADS[message.topic]), *_facts(message, say), *_more(message, say)]
     lines.append(say(SUPPORT))
-    subject = " ".join(say(SUBJECTS[message.topic]).split())
+    subject = " ".join(say(SUBJECTS[message.topic]).translate(_NO_ISOLATES).split())
     return Worded(subject, "\n\n".join(lines) + "\n", _html(message.language, subject, lines))
 
 
@@ -88,12 +88,17 @@ class _Speaker:
 
     def __init__(self, message: Message) -> None:
         self._catalogue = catalogue(message.language)
-        values = msgspec.structs.asdict(message)
-        self._values = values | {
-            "priority": self._catalogue.gettext(PRIORITIES[message.priority]),
+        local = Local(message.language)
+        values = msgspec.structs.asdict(message) | {
             "at": _told(message.at, message),
-            "why": "; ".join(told(message.reasons, message.language)),
             "due": "" if message.due_at is None else _told(message.due_at, message),
+        }
+        self._values = {
+            name: local.aside(value) if isinstance(value, str) and value else value
+            for name, value in values.items()
+        } | {
+            "priority": self._catalogue.gettext(PRIORITIES[message.priority]),
+            "why": local.join(told(message.reasons, message.language)),
         }
 
     def __call__(self, text: str) -> str:
