@@ -15,6 +15,8 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from storage.arrays import PlainListDumper
+
 Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
 
 WAIT_FOR_CONNECTION_S = 10.0
@@ -46,3 +48,4 @@ async def open_pool(url: str, *, min_size: int = 1, max_size: int = 8) -> Pool:
 
 async def _speak_utc(conn: AsyncConnection[tuple[Any, ...]]) -> None:
     await conn.execute("SET TimeZone TO 'UTC'")
+    conn.adapters.register_dumper(list, PlainListDumper)
