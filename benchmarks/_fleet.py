@@ -83,13 +83,15 @@ def _tenant(conn: Connection, first: int, hosts: int, shape: Layout) -> list[Mac
     deployment_id = _one(
         conn,
         "INSERT INTO deployment (tenant_id, key, name, licence, theatre, zone, country, created_at)"
-        " VALUES (%s, 'main', 'main', 'perpetual', 'europe', 'Europe/Rome', 'IT', %s) RETURNING deployment_id",
+        " VALUES (%s, 'main', 'main', 'perpetual', 'europe', 'Europe/Rome', 'IT', %s)"
+        " RETURNING deployment_id",
         tenant_id,
         now,
     )
     layout_id = _one(
         conn,
-        "INSERT INTO layout (tenant_id, digest, body, created_at) VALUES (%s, %s, %s, %s) RETURNING layout_id",
+        "INSERT INTO layout (tenant_id, digest, body, created_at)"
+        " VALUES (%s, %s, %s, %s) RETURNING layout_id",
         tenant_id,
         digest(body),
         body,
@@ -103,7 +105,8 @@ def _host(
 ) -> Machine:
     host_id = _one(
         conn,
-        "INSERT INTO host (tenant_id, deployment_id, name, enrolled_at) VALUES (%s, %s, %s, %s) RETURNING host_id",
+        "INSERT INTO host (tenant_id, deployment_id, name, enrolled_at)"
+        " VALUES (%s, %s, %s, %s) RETURNING host_id",
         tenant_id,
         deployment_id,
         f"host-{n}",
@@ -112,7 +115,8 @@ def _host(
     private = Ed25519PrivateKey.generate()
     agent = UUID(bytes=secrets.token_bytes(16))
     conn.execute(
-        "INSERT INTO agent (tenant_id, agent_id, host_id, public_key, enrolled_at) VALUES (%s, %s, %s, %s, %s)",
+        "INSERT INTO agent (tenant_id, agent_id, host_id, public_key, enrolled_at)"
+        " VALUES (%s, %s, %s, %s, %s)",
         (tenant_id, agent, host_id, private.public_key().public_bytes_raw(), now),
     )
     return Machine(tenant_id, host_id, layout_id, agent.hex, private.private_bytes_raw().hex())

@@ -37,6 +37,11 @@ class TtlCache(Generic[K, V]):
         self.put(key, value, asked_at)
         return value
 
+    def young(self, key: K) -> V | None:
+        """The value when it is known and young enough; never asks."""
+        entry = self._entries.get(key)
+        return entry[1] if entry is not None and self._monotonic() - entry[0] < self._ttl_s else None
+
     def put(self, key: K, value: V, asked_at: float) -> None:
         """Remember ``value``, as it was at ``asked_at`` (monotonic seconds)."""
         self._entries[key] = (asked_at, value)

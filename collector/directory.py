@@ -116,6 +116,17 @@ class Directory:
             )
         return await self._by_token(bearer)
 
+    def known(self, authorization: str) -> Agent | None:
+        """The agent, when neither the database nor its key has to be asked. None: ask ``agent``."""
+        proven = self._proven.get(authorization.removeprefix("Bearer "))
+        if proven is None:
+            return None
+        agent = self._agents.young(proven.claims.agent_id)
+        if agent is None or agent.revoked_at is not None or proven.public_key != agent.public_key:
+            return None
+        proven.claims.check_time(self._clock())
+        return agent
+
     def forget_agent(self, agent_id: UUID) -> None:
         """Ask the database again about this agent (it has just changed)."""
         self._agents.forget(agent_id)

@@ -85,22 +85,26 @@ class Committer:
 
     async def submit(self, pending: Pending) -> Receipt:
         """Wait for the batch's commit. Raises TooBusy (queue full) or Unavailable (not stored in time)."""
+        answer = pending.answer
+        assert isinstance(answer, asyncio.Future), "who waits for a batch gives it a future"
+        self.offer(pending)
+        try:
+            async with asyncio.timeout(self._settings.request_deadline_s):
+                result: Receipt | Problem = await answer
+        except TimeoutError:
+            # The timeout has cancelled the future: a batch that still waits is skipped; one that is being
+            # committed stays committed, and the agent's next try finds it in the ledger.
+            raise too_late() from None
+        if isinstance(result, Problem):
+            raise result
+        return result
+
+    def offer(self, pending: Pending) -> None:
+        """Put the batch into the queue; its answer comes by ``pending.answer``. Raises TooBusy."""
         self.check_room(pending.scope.tenant_id, pending.size)
         self._queue.offer(pending.scope.tenant_id, pending.size, pending)
         self._show_queue()
         self._arrived.set()
-        try:
-            async with asyncio.timeout(self._settings.request_deadline_s):
-                answer = await pending.answer
-        except TimeoutError:
-            # The timeout has cancelled the future: a batch that still waits is skipped; one that is being
-            # committed stays committed, and the agent's next try finds it in the ledger.
-            raise Unavailable(
-                "The batch could not be stored in time: send it again.", retry_after_s=RETRY_AFTER_S
-            ) from None
-        if isinstance(answer, Problem):
-            raise answer
-        return answer
 
     async def run(self, stop: asyncio.Event) -> None:
         """Commit what arrives until ``stop`` is set, then what still waits; returns when all is answered."""
@@ -184,6 +188,11 @@ class Committer:
                 _hand_out(group, receipts)
                 return None
         raise AssertionError("the last try returns")
+
+
+def too_late() -> Unavailable:
+    """What a batch is told that was not stored within ``request_deadline_s``."""
+    return Unavailable("The batch could not be stored in time: send it again.", retry_after_s=RETRY_AFTER_S)
 
 
 def _hand_out(group: Sequence[Pending], receipts: Sequence[Receipt]) -> None:

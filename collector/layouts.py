@@ -7,7 +7,7 @@ layout that another one has been told of.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import msgspec
@@ -53,6 +53,11 @@ class LayoutStore:
                 layouts=missing,
             )
         return found
+
+    def known(self, tenant_id: int, digests: Collection[bytes]) -> dict[bytes, StoredLayout] | None:
+        """``resolve`` without asking the database; None when it would have to be asked."""
+        found = {digest: hit for digest in digests if (hit := self._cached(tenant_id, digest))}
+        return found if all(digest in found for digest in digests) else None
 
     async def register(self, host: HostKey, body: bytes, now: datetime) -> StoredLayout:
         """Store a layout of ``host``, or find that it is there; ``body`` is canonical bytes, validated.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from alerting.evaluate import EventInput, FrameInput, HostKey, HostScope
@@ -28,6 +27,16 @@ class BatchKey(NamedTuple):
     seq: int
 
 
+class Answer(Protocol):
+    """Where a batch's answer goes: a future, or a connection that waits for it."""
+
+    def done(self) -> bool:
+        """Whether it has been answered, or nobody waits any more."""
+
+    def set_result(self, result: Receipt | Problem, /) -> None:
+        """Answer; once."""
+
+
 @dataclass(frozen=True, eq=False)
 class Pending:
     """One decoded, validated batch that waits for its commit."""
@@ -45,7 +54,7 @@ class Pending:
     """What to add to the host's clock to get the collector's; zero when it is nearly right."""
     size: int
     """Length of the batch's bytes."""
-    answer: asyncio.Future[Receipt | Problem]
+    answer: Answer
     """Set once, by the committer."""
 
     @property

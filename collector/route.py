@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -24,7 +24,7 @@ from collector.directory import Agent, Directory
 from collector.group import Committer
 from collector.layouts import LayoutStore, StoredLayout
 from collector.meters import Meters
-from collector.pending import BatchKey, Pending, at, clock_offset
+from collector.pending import Answer, BatchKey, Pending, at, clock_offset
 from collector.problem import MethodNotAllowed
 from collector.settings import CollectorSettings
 from wire import limits
@@ -103,18 +103,39 @@ class IngestApp:
             check_widths(batch, layouts)
         except Refusal as refusal:
             return self._refused(body, digest, agent, refusal)
-        pending = Pending(
-            key=BatchKey(agent.scope.tenant_id, agent.agent_id, batch.epoch, batch.seq),
-            digest=digest,
-            scope=agent.scope,
-            batch=batch,
-            layouts=layouts,
-            received_at=received_at,
-            offset=clock_offset(received_at, _sent_at(scope)),
-            size=len(body),
-            answer=asyncio.get_running_loop().create_future(),
-        )
+        answer: asyncio.Future[Receipt | Problem] = asyncio.get_running_loop().create_future()
+        sent_at = _sent_at(header(scope, b"ucx-sent-at"))
+        pending = _pending(agent, body, digest, batch, layouts, received_at, sent_at, answer)
         return await self._committer.submit(pending)
+
+    def quick(self, headers: Mapping[bytes, bytes], body: bytes, answer: Answer) -> bool:
+        """Take a batch at once, when nothing about it needs waiting for; its answer comes by ``answer``.
+
+        False: nothing was taken, the long way decides. So whatever is unusual here - a credential or a layout
+        to be looked up, a fault, a full queue - is judged, worded and counted in one place."""
+        try:
+            agent = self._directory.known(headers[b"authorization"].decode("latin-1"))
+            encoding = headers.get(b"content-encoding", b"identity").decode("latin-1")
+            content = decode(body, encoding, limit=limits.MAX_BATCH_BYTES)
+            sent_at = _sent_at(headers.get(b"ucx-sent-at", b"").decode("latin-1") or None)
+            pending = self._at_once(agent, content, sent_at, answer) if agent else None
+            if pending is None:
+                return False
+            self._committer.offer(pending)
+        except (KeyError, Problem, Refusal):
+            return False
+        return True
+
+    def _at_once(self, agent: Agent, body: bytes, sent_at: int | None, answer: Answer) -> Pending | None:
+        received_at = self._clock()
+        batch = _own_batch(body, agent)
+        check_window(batch, received_at, self._keep)
+        layouts = self._layouts.known(agent.scope.tenant_id, _digests(batch))
+        if layouts is None:
+            return None
+        check_widths(batch, layouts)
+        digest = hashlib.sha256(body).digest()
+        return _pending(agent, body, digest, batch, layouts, received_at, sent_at, answer)
 
     async def _body(self, scope: Scope, receive: Receive, limit: int, content_limit: int) -> bytes:
         raw = await read_body(scope, receive, limit=limit, deadline_s=self._settings.body_deadline_s)
@@ -201,12 +222,34 @@ def _require_own(named: str, agent: Agent) -> None:
         )
 
 
-def _digests(batch: Batch) -> Iterable[bytes]:
+def _digests(batch: Batch) -> Collection[bytes]:
     return {frame.layout for frame in batch.frames} if isinstance(batch, FrameBatch) else ()
 
 
-def _sent_at(scope: Scope) -> int | None:
-    text = header(scope, b"ucx-sent-at")
+def _pending(
+    agent: Agent,
+    body: bytes,
+    digest: bytes,
+    batch: Batch,
+    layouts: dict[bytes, StoredLayout],
+    received_at: datetime,
+    sent_at: int | None,
+    answer: Answer,
+) -> Pending:
+    return Pending(
+        key=BatchKey(agent.scope.tenant_id, agent.agent_id, batch.epoch, batch.seq),
+        digest=digest,
+        scope=agent.scope,
+        batch=batch,
+        layouts=layouts,
+        received_at=received_at,
+        offset=clock_offset(received_at, sent_at),
+        size=len(body),
+        answer=answer,
+    )
+
+
+def _sent_at(text: str | None) -> int | None:
     if text is None:
         return None
     if not _MILLISECONDS.fullmatch(text) or not limits.MIN_TIME_MS <= int(text) <= limits.MAX_TIME_MS:

@@ -31,11 +31,13 @@ from collector.group import Committer
 from collector.layouts import LayoutStore
 from collector.meters import Meters
 from collector.route import IngestApp
+from collector.settings import CollectorSettings
 from storage.embedded import EmbeddedServer
 from storage.migrate import migrate
 from storage.pool import Pool, open_pool
 from ucx_proactive import health, logs, web
 from ucx_proactive.database import leave_note, own_server
+from ucx_proactive.problems import rendered
 from ucx_proactive.rooms import routers, workers
 from ucx_proactive.settings import Rooms, Settings
 from ucx_proactive.supervise import Supervisor
@@ -129,6 +131,7 @@ class Process:
         self.meters = Meters(self.registry)
         self.directory = Directory(ingest_pool, clock, ttl_s=tuning.credential_cache_s)
         ingest = self._ingest(ingest_pool) if "ingest" in settings.roles else None
+        self._http: Any = "auto" if ingest is None else _doors(ingest, tuning)
         for name, (role, work) in workers(work_pool, rooms, clock).items():
             if role in settings.roles:
                 self.supervisor.add(name, work)
@@ -172,6 +175,7 @@ class Process:
             self.app,
             host=self.settings.host,
             port=self.settings.port,
+            http=self._http,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -190,6 +194,15 @@ class Process:
     def _announce(self, address: tuple[str, int]) -> None:
         self.address = address
         log.info("listening on http://%s:%d", *address)
+
+
+def _doors(ingest: IngestApp, tuning: CollectorSettings) -> Any:
+    """The short way in for batches, where its parser exists."""
+    if sys.platform == "win32":
+        return "auto"
+    from collector.door import doors
+
+    return doors(ingest, rendered, tuning.request_deadline_s)
 
 
 def open_door(host: str, port: int) -> socket.socket:

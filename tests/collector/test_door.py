@@ -1,0 +1,115 @@
+"""The short way in: what it takes, and that everything else goes the general way."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.door import REQUEST_LINE, Doubt, Plain, read_plain
+from tests.collector.kit import Front, frames
+
+PLAIN = REQUEST_LINE + b"Host: x\r\nAuthorization: Bearer t\r\nContent-Length: 3\r\n\r\nabc"
+
+
+def test_a_whole_plain_request_is_read():
+    """Names are lower-cased, values stripped, the body is what the length says."""
+    found = read_plain(PLAIN)
+    assert isinstance(found, Plain)
+    assert found.headers[b"authorization"] == b"Bearer t"
+    assert found.body == b"abc"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Transfer-Encoding: chunked",
+        b"transfer-encoding : chunked",
+        b"Content-Length: 3",
+        b" Folded: line",
+        b"Expect: 100-continue",
+        b"Connection: close",
+        b"Upgrade: h2c",
+        b"No colon",
+        b": no name",
+        b"Bare: line\nfeed: x",
+        b"Bare: carriage\rreturn",
+        b"Nul: \0",
+    ],
+)
+def test_what_two_readers_could_read_differently_is_not_read_here(headers: bytes):
+    """A second length, a folded line, a stray line end: the server's own parser decides."""
+    assert read_plain(PLAIN.replace(b"Host: x", b"Host: x\r\n" + headers)) is Doubt.UNUSUAL
+
+
+def test_more_than_one_request_is_not_read_here():
+    """Bytes after the body belong to another request."""
+    assert read_plain(PLAIN + b"G") is Doubt.UNUSUAL
+
+
+@given(st.integers(0, len(PLAIN) - 1))
+def test_a_part_of_a_request_is_waited_for_or_handed_on(cut: int):
+    """A prefix is never taken for a whole."""
+    assert not isinstance(read_plain(PLAIN[:cut]), Plain)
+
+
+@given(st.binary(max_size=200), st.binary(max_size=50))
+def test_whatever_comes_is_judged(head: bytes, body: bytes):
+    """No bytes raise, and what is read has the length that it says."""
+    found = read_plain(REQUEST_LINE + head + b"\r\n\r\n" + body)
+    if isinstance(found, Plain):
+        assert int(found.headers[b"content-length"]) == len(found.body)
+
+
+def _request(front: Front, token: str, body: bytes) -> bytes:
+    head = f"Host: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return REQUEST_LINE + head.encode() + body
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    length = next(
+        int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line
+    )
+    assert b"\r\ndate: " in head.lower()
+    return int(head[9:12]), await reader.readexactly(length)
+
+
+async def test_batches_in_pieces_in_pairs_and_faulty_ones_all_get_their_answers(front: Front):
+    """On one connection: whole, cut anywhere, two at once, and one that is refused; each is answered in turn
+    and stored once."""
+    agent = await front.agent()
+    start = front.clock() - timedelta(minutes=5)
+    assert (await agent.send((start, [0.1, 0.2]))).status_code == 200
+    port = int(front.url.rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    token = agent.token()
+    bodies = [
+        agent.batch(frames=frames((start + timedelta(seconds=10 * n), [0.1, 0.2]))) for n in range(1, 7)
+    ]
+    requests = [_request(front, token, body) for body in bodies]
+    for request in requests[:2]:
+        writer.write(request)
+        assert (await _answer(reader))[0] == 200
+    writer.write(requests[2][:90])
+    await asyncio.sleep(0.05)
+    writer.write(requests[2][90:])
+    assert (await _answer(reader))[0] == 200
+    writer.write(requests[3][:-5])
+    await asyncio.sleep(0.6)  # longer than a beginning is held
+    writer.write(requests[3][-5:])
+    assert (await _answer(reader))[0] == 200
+    writer.write(requests[4] + requests[5])
+    assert [(await _answer(reader))[0] for _ in range(2)] == [200, 200]
+    writer.write(_request(front, token, b"\xc1"))
+    assert (await _answer(reader))[0] == 422
+    writer.write(_request(front, "nonsense", bodies[0]))
+    assert (await _answer(reader))[0] == 401
+    writer.write(requests[0])  # again
+    status, answer = await _answer(reader)
+    assert (status, b'"stored"' in answer) == (200, True)
+    writer.close()
+    assert await front.count("frame") == 7
