@@ -28,6 +28,7 @@ from collector import copyrow
 from collector.directory import Q
 from collector.meters import Meters
 from collector.pending import BatchKey, Pending, at
+from collector.rollup import FIVE, floor, late_before
 from collector.settings import CollectorSettings
 from storage.pool import Pool
 from wire.batch import EventBatch, FrameBatch
@@ -133,6 +134,7 @@ class IngestCommit:
         pairs = _pairs(verdicts.winners) - self._noted
         await _note_layouts(conn, pairs, now)
         await _copy_frames(conn, verdicts.winners)
+        await _mark_late(conn, verdicts.winners, now)
         await _insert_events(conn, verdicts.winners)
         await alerting.save_outcomes(conn, outcomes, now)
         return verdicts, pairs
@@ -242,6 +244,28 @@ async def _copy_frames(conn: Connection, winners: Iterable[Pending]) -> None:
         return
     async with conn.cursor() as cursor, cursor.copy(Q.frame_copy) as copy:
         await copy.write(b"".join([copyrow.HEADER, *rows, copyrow.TRAILER]))
+
+
+async def _mark_late(conn: Connection, winners: Iterable[Pending], now: datetime) -> None:
+    """Frames whose bucket may be rolled up already: the rollups look at it again."""
+    before_ms = int(late_before(now).timestamp() * 1000)
+    marks = {
+        (pending.host, pending.layouts[frame.layout].layout_id, floor(at(frame.time_ms), FIVE))
+        for pending in winners
+        if isinstance(pending.batch, FrameBatch)
+        for frame in pending.batch.frames
+        if frame.time_ms < before_ms
+    }
+    if not marks:
+        return
+    rows = sorted(marks)
+    columns = {
+        "tenant_ids": [host.tenant_id for host, _, _ in rows],
+        "host_ids": [host.host_id for host, _, _ in rows],
+        "layout_ids": [layout_id for _, layout_id, _ in rows],
+        "times": [time for _, _, time in rows],
+    }
+    await conn.execute(Q.mark_insert, columns)
 
 
 async def _insert_events(conn: Connection, winners: Iterable[Pending]) -> None:

@@ -19,7 +19,10 @@ HEADER = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
 TRAILER = struct.pack(">h", -1)
 _EPOCH_2000_MS = 946_684_800_000
 _FLOAT8 = 701
+_INT4 = 23
 _ROW = struct.Struct(">hiiiqiqiqiiiiii")
+_SUMMARY = struct.Struct(">hiiiqiqiq")
+_ARRAY = struct.Struct(">iiiiii")
 _ELEMENT = struct.Struct(">id")
 _NULL = struct.pack(">i", -1)
 
@@ -42,6 +45,34 @@ def row(tenant_id: int, host_id: int, layout_id: int, time_ms: int, values: Sequ
     )
     # fmt: on
     return head + elements
+
+
+def summary_row(
+    tenant_id: int,
+    host_id: int,
+    layout_id: int,
+    time_ms: int,
+    floats: Sequence[Sequence[float | None]],
+    counts: Sequence[int],
+) -> bytes:
+    """One rollup as a COPY row; ``floats``: mins, maxs, sums, lasts (counts stand before the lasts)."""
+    time_us = (time_ms - _EPOCH_2000_MS) * 1000
+    head = _SUMMARY.pack(9, 4, tenant_id, 8, host_id, 8, layout_id, 8, time_us)
+    mins, maxs, sums, lasts = (_floats(values) for values in floats)
+    return b"".join([head, mins, maxs, sums, _counts(counts), lasts])
+
+
+def _floats(values: Sequence[float | None]) -> bytes:
+    gaps = None in values
+    elements = _with_gaps(values) if gaps else _without_gaps(values)
+    return _ARRAY.pack(20 + len(elements), 1, int(gaps), _FLOAT8, len(values), 1) + elements
+
+
+def _counts(values: Sequence[int]) -> bytes:
+    cells = [4] * (2 * len(values))
+    cells[1::2] = values
+    elements = struct.pack(f">{len(cells)}i", *cells)
+    return _ARRAY.pack(20 + len(elements), 1, 0, _INT4, len(values), 1) + elements
 
 
 def _without_gaps(values: Sequence[float | None]) -> bytes:

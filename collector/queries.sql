@@ -220,7 +220,7 @@ CROSS JOIN LATERAL (
 
 -- name: series_points
 -- One series of one layout in steps: least, mean and greatest value, and how many, per step that has any.
-SELECT date_bin(make_interval(secs => %(step_s)s), time, %(start)s) AS at,
+SELECT date_bin(make_interval(secs => %(step_s)s), time, %(origin)s) AS at,
        min(values[%(index)s]), avg(values[%(index)s]), max(values[%(index)s]), count(values[%(index)s])
 FROM frame
 WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s AND layout_id = %(layout_id)s
@@ -252,3 +252,108 @@ WHERE h.tenant_id = %(tenant_id)s AND h.host_id = %(host_id)s
 SELECT layout_id, time, values FROM frame
 WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s AND time >= %(start)s AND time < %(end)s
 ORDER BY time, layout_id
+
+-- name: mark_insert
+-- Notes late frames' buckets for the rollups, in the commit that stores the frames.
+INSERT INTO rollup_mark (tenant_id, host_id, layout_id, time)
+SELECT * FROM unnest(%(tenant_ids)s::int[], %(host_ids)s::bigint[], %(layout_ids)s::bigint[], %(times)s::timestamptz[])
+
+-- name: mark_take
+-- Takes marks, oldest first within a tenant: what they speak of is visible to every later statement.
+DELETE FROM rollup_mark m
+USING (SELECT tenant_id, mark_id FROM rollup_mark ORDER BY tenant_id, mark_id LIMIT %(limit)s) AS taken
+WHERE m.tenant_id = taken.tenant_id AND m.mark_id = taken.mark_id
+RETURNING m.tenant_id, m.host_id, m.layout_id, m.time
+
+-- name: rollup_lock
+-- One worker at a time rolls up; held by the session.
+SELECT pg_try_advisory_lock(hashtext('rollup'))
+
+-- name: rollup_unlock
+-- The round is over.
+SELECT pg_advisory_unlock(hashtext('rollup'))
+
+-- name: rollup_progress
+-- How far each span has come.
+SELECT span_s, since, until FROM rollup_progress
+
+-- name: rollup_begin
+-- The first round's starting point.
+INSERT INTO rollup_progress (span_s, since, until)
+VALUES (300, %(since)s, %(since)s), (3600, %(since)s, %(since)s)
+ON CONFLICT DO NOTHING
+
+-- name: rollup_advance
+-- A bucket is complete.
+UPDATE rollup_progress SET until = %(until)s WHERE span_s = %(span_s)s
+
+-- name: rollup_hosts
+-- The layouts of hosts heard of since a time: who may have frames after it.
+SELECT l.tenant_id, l.host_id, l.layout_id
+FROM host_layout l JOIN host_state s ON s.tenant_id = l.tenant_id AND s.host_id = l.host_id
+WHERE s.last_seen >= %(since)s
+ORDER BY l.tenant_id, l.host_id, l.layout_id
+
+-- name: rollup_frames
+-- The frames of 5-minute buckets, in time order within each.
+SELECT k.tenant_id, k.host_id, k.layout_id, k.time, f.values
+FROM unnest(%(tenant_ids)s::int[], %(host_ids)s::bigint[], %(layout_ids)s::bigint[], %(times)s::timestamptz[])
+     AS k (tenant_id, host_id, layout_id, time)
+CROSS JOIN LATERAL (
+    SELECT time, values FROM frame
+    WHERE tenant_id = k.tenant_id AND host_id = k.host_id AND layout_id = k.layout_id
+      AND time >= k.time AND time < k.time + interval '5 minutes') f
+ORDER BY k.tenant_id, k.host_id, k.layout_id, k.time, f.time
+
+-- name: rollup_fives
+-- The 5-minute rollups of hours, in time order within each.
+SELECT k.tenant_id, k.host_id, k.layout_id, k.time, f.mins, f.maxs, f.sums, f.counts, f.lasts
+FROM unnest(%(tenant_ids)s::int[], %(host_ids)s::bigint[], %(layout_ids)s::bigint[], %(times)s::timestamptz[])
+     AS k (tenant_id, host_id, layout_id, time)
+CROSS JOIN LATERAL (
+    SELECT time, mins, maxs, sums, counts, lasts FROM rollup_five
+    WHERE tenant_id = k.tenant_id AND host_id = k.host_id AND layout_id = k.layout_id
+      AND time >= k.time AND time < k.time + interval '1 hour') f
+ORDER BY k.tenant_id, k.host_id, k.layout_id, k.time, f.time
+
+-- name: five_delete
+-- Makes room for 5-minute rollups that are worked out anew.
+DELETE FROM rollup_five r
+USING unnest(%(tenant_ids)s::int[], %(host_ids)s::bigint[], %(layout_ids)s::bigint[], %(times)s::timestamptz[])
+      AS k (tenant_id, host_id, layout_id, time)
+WHERE r.tenant_id = k.tenant_id AND r.host_id = k.host_id AND r.layout_id = k.layout_id AND r.time = k.time
+
+-- name: hour_delete
+-- Makes room for hourly rollups that are worked out anew.
+DELETE FROM rollup_hour r
+USING unnest(%(tenant_ids)s::int[], %(host_ids)s::bigint[], %(layout_ids)s::bigint[], %(times)s::timestamptz[])
+      AS k (tenant_id, host_id, layout_id, time)
+WHERE r.tenant_id = k.tenant_id AND r.host_id = k.host_id AND r.layout_id = k.layout_id AND r.time = k.time
+
+-- name: five_copy
+-- The stream of 5-minute rollups, in PostgreSQL's binary format (collector/copyrow.py).
+COPY rollup_five (tenant_id, host_id, layout_id, time, mins, maxs, sums, counts, lasts) FROM STDIN (FORMAT BINARY)
+
+-- name: hour_copy
+-- The stream of hourly rollups, likewise.
+COPY rollup_hour (tenant_id, host_id, layout_id, time, mins, maxs, sums, counts, lasts) FROM STDIN (FORMAT BINARY)
+
+-- name: five_points
+-- One series of one layout out of 5-minute rollups, in steps.
+SELECT date_bin(make_interval(secs => %(step_s)s), time, %(origin)s) AS at,
+       min(mins[%(index)s]), sum(sums[%(index)s]) / sum(counts[%(index)s]), max(maxs[%(index)s]),
+       sum(counts[%(index)s])
+FROM rollup_five
+WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s AND layout_id = %(layout_id)s
+  AND time >= %(start)s AND time < %(end)s AND counts[%(index)s] > 0
+GROUP BY 1 ORDER BY 1
+
+-- name: hour_points
+-- One series of one layout out of hourly rollups, in steps.
+SELECT date_bin(make_interval(secs => %(step_s)s), time, %(origin)s) AS at,
+       min(mins[%(index)s]), sum(sums[%(index)s]) / sum(counts[%(index)s]), max(maxs[%(index)s]),
+       sum(counts[%(index)s])
+FROM rollup_hour
+WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s AND layout_id = %(layout_id)s
+  AND time >= %(start)s AND time < %(end)s AND counts[%(index)s] > 0
+GROUP BY 1 ORDER BY 1

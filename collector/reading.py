@@ -13,6 +13,8 @@ from psycopg import AsyncConnection
 
 from collector.directory import Q
 from collector.layouts import decode
+from collector.rolling import progress
+from collector.rollup import FIVE, HOUR, Piece, aligned, floor, pieces, span_for
 from collector.series import Point, matches, merge, step_for, with_holes
 from wire.access import Principal
 from wire.layout import Layout, Series
@@ -139,19 +141,32 @@ async def charts(
     end: datetime,
     points: int,
 ) -> list[Chart]:
-    """The host's series of ``metric`` that have ``attributes``: at most ``points`` steps, and the holes."""
-    step = step_for(start, end, points)
+    """The host's series of ``metric`` that have ``attributes``: at most ``points`` steps, and the holes.
+
+    Long ranges are read from rollups, as far as these have come, and around them from what is finer."""
+    span = span_for(start, end, points)
+    read = list(pieces(start, end, span, await progress(conn) if span else {}))
+    origin = floor(start, span) if span else start
+    step = aligned(step_for(origin, end, points), span)
     parts: dict[tuple[tuple[str, str], ...], list[tuple[float, list[Point]]]] = {}
     for layout_id, layout in (await layouts_of(conn, tenant_id, host_id)).items():
         for index, series in enumerate(layout.series, start=1):
             if series.metric != metric or not matches(attributes, series.attributes):
                 continue
             row = {"tenant_id": tenant_id, "host_id": host_id, "layout_id": layout_id, "index": index}
-            span = {"start": start, "end": end, "step_s": step.total_seconds()}
-            rows = await (await conn.execute(Q.series_points, row | span)).fetchall()
-            part = (layout.interval_s, [Point(*found) for found in rows])
-            parts.setdefault(_identity(series)[1], []).append(part)
+            for piece in read:
+                rows = await _points(conn, row, piece, origin, step)
+                part = (layout.interval_s, [Point(*found) for found in rows])
+                parts.setdefault(_identity(series)[1], []).append(part)
     return [_chart(dict(identity), found, step) for identity, found in sorted(parts.items())]
+
+
+async def _points(
+    conn: Connection, series: dict[str, Any], piece: Piece, origin: datetime, step: timedelta
+) -> list[tuple[Any, ...]]:
+    query = {FIVE: Q.five_points, HOUR: Q.hour_points}.get(piece.span, Q.series_points)
+    span = {"start": piece.start, "end": piece.end, "origin": origin, "step_s": step.total_seconds()}
+    return await (await conn.execute(query, series | span)).fetchall()
 
 
 def _chart(attributes: dict[str, str], parts: list[tuple[float, list[Point]]], step: timedelta) -> Chart:

@@ -38,6 +38,12 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """Longest wait for another commit's locks, in seconds."""
     frame_retention_days: Annotated[int, Meta(ge=1)] = 30
     """Raw frames are kept this long, in days."""
+    five_minute_retention_days: Annotated[int, Meta(ge=1)] = 400
+    """Rollups over 5 minutes are kept this long, in days."""
+    hourly_retention_days: Annotated[int, Meta(ge=1)] = 400
+    """Rollups over an hour are kept this long, in days."""
+    rollup_every_s: Positive = 30.0
+    """Time between two rounds of the rollups, in seconds."""
     event_retention_days: Annotated[int, Meta(ge=1)] = 400
     """Events are kept this long, in days."""
     enrol_burst: Count = 60

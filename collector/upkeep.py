@@ -17,7 +17,7 @@ from wire.limits import LEDGER_HORIZON_DAYS, MAX_FUTURE_S
 
 log = logging.getLogger(__name__)
 
-TABLES = ("frame", "event")
+TABLES = ("frame", "event", "rollup_five", "rollup_hour")
 EXPIRE_AT_ONCE = 10_000
 # A frame may be stamped up to MAX_FUTURE_S after its receipt, so its key must outlive the horizon by as much.
 LEDGER_KEEP = timedelta(days=LEDGER_HORIZON_DAYS, seconds=2 * MAX_FUTURE_S)
@@ -33,7 +33,12 @@ async def prepare(pool: Pool, settings: CollectorSettings, now: datetime) -> Non
 
 async def expire(pool: Pool, settings: CollectorSettings, now: datetime) -> int:
     """Drop what is past its retention; returns how many ledger rows went."""
-    keep = {"frame": settings.frame_retention_days, "event": settings.event_retention_days}
+    keep = {
+        "frame": settings.frame_retention_days,
+        "event": settings.event_retention_days,
+        "rollup_five": settings.five_minute_retention_days,
+        "rollup_hour": settings.hourly_retention_days,
+    }
     async with pool.connection() as conn:
         for table in TABLES:
             await drop_expired(conn, table, now, keep=timedelta(days=keep[table]))

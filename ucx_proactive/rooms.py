@@ -9,6 +9,7 @@ from fastapi import APIRouter
 import alerting.api
 import alerting.sweep
 import collector.api
+import collector.rolling
 import oncall.api
 import oncall.drill
 import oncall.drill_api
@@ -48,6 +49,7 @@ def routers(pool: Pool, rooms: Rooms, clock: Clock, directory: Directory) -> Ite
 def workers(pool: Pool, rooms: Rooms, clock: Clock) -> dict[str, tuple[Role, Work]]:
     """The workers by name, each with its role (the ingest commit's own are the collector's)."""
     return {
+        "rollups": ("rollup", lambda stop: collector.rolling.run(pool, rooms.collector, clock, stop)),
         "sweep": ("sweep", lambda stop: alerting.sweep.run(pool, rooms.alerting, clock, stop)),
         "desk": ("desk", lambda stop: ticketing.desk.run(pool, rooms.ticketing, clock, stop)),
         "pager": ("pager", lambda stop: oncall.pager.run(pool, rooms.oncall, clock, stop)),

@@ -23,8 +23,8 @@ import oncall.settings
 import ticketing.settings
 from collector.settings import CollectorSettings
 
-Role = Literal["ingest", "desk", "pager", "sweep"]
-ROLES: tuple[Role, ...] = ("ingest", "desk", "pager", "sweep")
+Role = Literal["ingest", "desk", "pager", "sweep", "rollup"]
+ROLES: tuple[Role, ...] = ("ingest", "desk", "pager", "sweep", "rollup")
 PREFIX = "UCX_"
 # Names that share the prefix and are not ours: the agent's, the tests', and where the file is.
 FOREIGN = ("UCX_AGENT_", "UCX_TEST_", "UCX_DEMO_", "UCX_CONFIG")
