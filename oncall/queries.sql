@@ -141,7 +141,7 @@ SELECT
        AND created_at > %(now)s - interval '1 hour'
        AND NOT (tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s)),
     (SELECT count(DISTINCT coalesce(bundle_id, page_id)) FROM page
-     WHERE transport = 'voice' AND created_at > %(now)s - interval '1 hour'),
+     WHERE transport = 'voice' AND state <> 'failed' AND created_at > %(now)s - interval '1 hour'),
     (SELECT max(created_at) FROM page WHERE transport = 'voice' AND created_at > %(now)s - interval '1 hour')
 
 -- name: take_waiting

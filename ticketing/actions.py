@@ -74,7 +74,7 @@ async def _to_children(
     for entry in done:
         if entry.kind is Kind.TAKEN:
             await family.take_along(conn, case, entry, now, settings)
-        elif entry.kind in (Kind.RESOLVED, Kind.CLOSED):
+        elif entry.kind in (Kind.RESOLVED, Kind.CLOSED) or _is_lowered(entry):
             await family.let_go(conn, case, now, settings)
 
 
@@ -88,11 +88,18 @@ async def find(conn: Connection, number: str, tenant_id: int | None) -> Case:
     return case
 
 
+def _is_lowered(entry: Entry) -> bool:
+    """A parent that matters less now may not ring any more: its children must be able to."""
+    return entry.kind is Kind.PRIORITY and entry.detail["to"] > entry.detail["from"]
+
+
 def _entries(case: Case, wanted: Act, actor: Actor, now: datetime) -> list[Entry]:
     """What the act adds to the history. Starting a ticket that nobody took takes it, too."""
     made = _MAKERS[type(wanted)](case, wanted)
+    whose = {} if actor.staff else {"staff": False}
     entries = [
-        Entry(now, kind, actor.name, detail, wanted.reason, origin=actor.origin) for kind, detail in made
+        Entry(now, kind, actor.name, detail | whose, wanted.reason, origin=actor.origin)
+        for kind, detail in made
     ]
     if isinstance(wanted, Start) and case.status.taken_at is None:
         entries.insert(0, Entry(now, Kind.TAKEN, actor.name, {"by": actor.name}, "", origin=actor.origin))

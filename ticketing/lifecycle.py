@@ -144,6 +144,8 @@ _FROM: dict[Kind, frozenset[State]] = {
 """States from which each act is allowed; what is not listed is told only, and allowed always."""
 _ATTENDING = frozenset({Kind.TAKEN, Kind.STARTED, Kind.PAUSED, Kind.RESUMED, Kind.ACKNOWLEDGED})
 """What a person does who answers for the ticket."""
+_WORK = _ATTENDING | {Kind.RELEASED, Kind.PRIORITY, Kind.PLAN, Kind.RESOLVED, Kind.REOPENED, Kind.CLOSED}
+"""What shows that somebody acts after a keypress. A note does not: the customer may write one, too."""
 ON_CALL = "on-call:"
 """Begins the actor of a keypress."""
 DESK = "desk"
@@ -188,7 +190,11 @@ def apply(status: Status, entry: Entry) -> Status:
     """The status after one more entry. Does not judge: ``check`` does, before anything is recorded."""
     if entry.actor != DESK:
         attended = status.attended or entry.kind in _ATTENDING
-        answered = entry.at if is_answer(entry) else None
+        answered = status.answered_at
+        if is_answer(entry):
+            answered = entry.at
+        elif entry.kind in _WORK:
+            answered = None
         status = msgspec.structs.replace(status, touched=True, attended=attended, answered_at=answered)
     changes = _EFFECTS.get(entry.kind, _nothing)(status, entry)
     return msgspec.structs.replace(status, **changes)
@@ -263,7 +269,7 @@ def _reopened(status: Status, entry: Entry) -> Changes:
         "resolved_at": None,
         "recovered_at": None,
         "reopened": status.reopened + 1,
-        "attended": entry.actor != DESK,
+        "attended": entry.actor != DESK and bool(entry.detail.get("staff", True)),
     }
 
 

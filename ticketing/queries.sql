@@ -243,9 +243,11 @@ SELECT max(changed_at) FROM alert;
 
 -- name: alerts_to_reconsider
 -- Alerts that fire without a ticket and are to be decided again.
-SELECT tenant_id, alert_id, deployment_id FROM desk_progress
- WHERE look_again_at <= %(now)s AND firing AND parked_at IS NULL AND (retry_at IS NULL OR retry_at <= %(now)s)
- ORDER BY look_again_at
+SELECT p.tenant_id, p.alert_id, p.deployment_id FROM desk_progress p
+  JOIN alert a USING (tenant_id, alert_id)
+ WHERE p.look_again_at <= %(now)s AND p.firing AND p.parked_at IS NULL AND (p.retry_at IS NULL OR p.retry_at <= %(now)s)
+   AND coalesce(a.hidden, a.silenced) IS NULL
+ ORDER BY p.look_again_at
  LIMIT %(limit)s;
 
 -- name: add_progress
@@ -483,8 +485,9 @@ SELECT change_no, at, actor, origin, act, path, old, new FROM registry_change
 SELECT number FROM ticket
  WHERE tenant_id = %(tenant_id)s AND deployment_id = %(deployment_id)s AND host_id IS NULL
    AND channel = 'proactive' AND state NOT IN ('held', 'resolved', 'closed') AND recovered_at IS NULL
-   AND priority <= %(priority)s
- ORDER BY ticket_id LIMIT 1;
+   AND priority <= %(priority)s AND taken_at IS NULL
+ ORDER BY ticket_id LIMIT 1
+   FOR SHARE;
 
 -- name: orphans
 -- Open tickets of a site's hosts that are no more urgent than the site's own and have no parent.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oncall.line import Hold, Line, Pass, Ring, may_ring
 from oncall.settings import Settings
+from oncall.sql import Q
 from storage.pool import Pool
 from tests.oncall.lab import lab
 from tests.oncall.test_page import NOW
@@ -138,3 +140,19 @@ async def test_a_ticket_that_ends_does_not_hang_up_the_others_call(pool: Pool, r
             await here.look_until("SELECT true")
         here.exchange.do(second, "press:4")
         await here.look_until("SELECT count(*) = 2 FROM acknowledgement")
+
+
+async def test_calls_that_could_not_be_placed_spend_nothing(pool: Pool) -> None:
+    """A provider that refuses everything for an hour does not hold back the first call that it takes."""
+    now = NOW
+    insert = (
+        "INSERT INTO page (tenant_id, page_id, page_request_id, person_id, transport, step, round, fence, state,"
+        " provider, created_at) VALUES (1, %s, 1, 1, 'voice', 0, 1, 1, 'failed', 'phones', %s)"
+    )
+    values = {"tenant_id": 2, "page_request_id": 9, "person_id": 2, "window_s": 900, "now": now}
+    async with pool.connection() as conn, conn.cursor() as cursor:
+        refused = [(uuid4(), now - timedelta(seconds=5 + 2.5 * number)) for number in range(400)]
+        await cursor.executemany(insert, refused)
+        row = await (await conn.execute(Q.line, values)).fetchone()
+    assert row is not None
+    assert row[3] == 0

@@ -1,0 +1,181 @@
+"""Who answers for a ticket, and who does not: what ends paging, and what must not."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from storage.pool import Pool
+from tests.ticketing.desk_world import CONTRACTS, SITE, World, registry
+from ticketing import alerts, desk
+from ticketing.actions import Actor, act
+from ticketing.shapes import Note, Priority, Reopen, Resolve, Take
+
+
+@pytest.fixture
+async def world(pool: Pool) -> World:
+    made = World(pool)
+    await made.registry()
+    return made
+
+
+async def is_paged(world: World, audience: str = "technician") -> bool:
+    """Whether somebody is asked for now."""
+    return any(who == audience and is_open for who, is_open, _ in await world.pages())
+
+
+async def do(world: World, actor: Actor, wanted: Any) -> None:
+    """One act on the newest ticket."""
+    async with world.pool.connection() as conn:
+        await act(conn, world.settings, world.now, actor, (await world.ticket())["number"], wanted)
+
+
+async def host_of(world: World) -> int:
+    tenant_id, deployment_id = await world.ids("platinum-co")
+    [(host_id,)] = await world.rows(
+        "INSERT INTO host (tenant_id, deployment_id, name, facts, enrolled_at)"
+        " VALUES (%s, %s, 'h1', '{}', now()) RETURNING host_id",
+        tenant_id,
+        deployment_id,
+    )
+    return int(host_id)
+
+
+async def test_a_customers_note_is_not_somebody_acting(world: World) -> None:
+    """The technician pressed 4 and does nothing; a customer's note does not keep the phone silent."""
+    await world.fires()
+    await world.round()
+    world.now += timedelta(minutes=3)
+    await world.acknowledge()
+    await world.round()
+    world.now += timedelta(minutes=1)
+    ticket = await world.ticket()
+    who = Actor("platinum-co portal", "x", staff=False, tenant_id=ticket["tenant_id"])
+    await do(world, who, Note(act="note", reason="any news?"))
+    await world.wind(hours=5)
+    assert await is_paged(world)
+
+
+async def test_a_customers_confirmation_never_answers_for_the_technician(world: World) -> None:
+    """The customer confirms its own notice after a keypress: who does not act is rung again."""
+    site = SITE.replace("connected: true", "connected: true, customer_call: true")
+    contracts = {"platinum-co": "plan: platinum, start: 2026-01-01, end: 2027-12-31"}
+    reachable = 'languages: [it], phone: "+390000000009", reachable_24h: true}'
+    await world.registry(registry(contracts, site).replace("languages: [it]}", reachable))
+    await world.fires()
+    await world.round()
+    world.now += timedelta(minutes=2)
+    await world.acknowledge()
+    await world.round()
+    await world.do(
+        "INSERT INTO acknowledgement"
+        " (tenant_id, page_request_id, ticket_id, contact_id, at, channel, proof)"
+        " SELECT r.tenant_id, r.page_request_id, r.ticket_id, 1, %s, 'voice', %s"
+        " FROM page_request r WHERE audience = 'customer'",
+        world.now + timedelta(minutes=1),
+        Jsonb({}),
+    )
+    await world.round()
+    await world.wind(hours=5)
+    assert sum(audience == "technician" for audience, _, _ in await world.pages()) >= 2
+
+
+async def test_a_p1_that_the_customer_reopens_rings(world: World) -> None:
+    """A customer who says that it is not solved is no technician who works on it."""
+    await world.fires()
+    await world.round()
+    ticket = await world.ticket()
+    who = Actor("platinum-co portal", "x", staff=False, tenant_id=ticket["tenant_id"])
+    await do(world, who, Resolve(act="resolve", reason="works"))
+    world.now += timedelta(minutes=1)
+    await do(world, who, Reopen(act="reopen", reason="not solved, all is down"))
+    await world.wind(hours=3)
+    assert await is_paged(world)
+
+
+async def test_children_ring_when_their_parent_is_lowered(world: World) -> None:
+    """A site's ticket that a person makes less urgent does not silence the P1 of a host."""
+    await world.fires(rule="db-down", problem="db", host=await host_of(world))
+    await world.round()
+    await world.fires(rule="cluster-silent", problem="cl")
+    await world.round()
+    await do(world, Actor("sara", "x"), Priority(act="priority", to=3, reason="customer does not answer"))
+    await world.wind(hours=2)
+    assert await is_paged(world)
+
+
+async def test_a_new_p1_does_not_hide_behind_a_parent_that_was_taken_long_ago(world: World) -> None:
+    """A ticket that somebody works on does not ring: a P1 that comes up later must ring by itself."""
+    host = await host_of(world)
+    await world.fires(rule="cluster-silent", problem="cl")
+    await world.round()
+    await do(world, Actor("sara", "x"), Take(act="take"))
+    await world.wind(hours=12)
+    await world.fires(rule="db-down", problem="db", host=host)
+    await world.wind(hours=2)
+    assert await is_paged(world)
+
+
+async def test_a_child_never_joins_a_parent_that_is_just_ending(world: World) -> None:
+    """Two desks: one links a new P1 to the site's ticket while the other records that ticket's recovery."""
+    host = await host_of(world)
+    site = await world.fires(rule="cluster-silent", problem="cl")
+    await world.round()
+    late = await world.fires(rule="db-down", problem="db", host=host)
+    await site.goes("resolved")
+    _, deployment_id = await world.ids("platinum-co")
+    for alert in (site, late):
+        await world.do(
+            "INSERT INTO desk_progress (tenant_id, alert_id, deployment_id) VALUES (%s, %s, %s)"
+            " ON CONFLICT DO NOTHING",
+            alert.tenant_id,
+            alert.alert_id,
+            deployment_id,
+        )
+    async with world.pool.connection() as one, world.pool.connection() as two:
+        async with one.transaction():
+            await alerts.handle(one, world.settings, world.now, late.tenant_id, late.alert_id)
+
+            async def other_desk() -> None:
+                async with two.transaction():
+                    await alerts.handle(two, world.settings, world.now, site.tenant_id, site.alert_id)
+
+            waiting = asyncio.create_task(other_desk())
+            await asyncio.wait([waiting], timeout=0.5)
+        await waiting
+    await world.wind(hours=5)
+    assert await is_paged(world)
+
+
+async def test_a_muted_alert_without_a_ticket_keeps_no_desk_busy(world: World) -> None:
+    """A firing alert that got no ticket and is then muted is not decided again and again."""
+    alert = await world.fires("basic-co")
+    await world.round()
+    await alert.goes("firing", muted="maintenance")
+    await world.do("UPDATE alert SET silenced = 'maintenance' WHERE alert_id = %s", alert.alert_id)
+    await world.round()
+    world.now += timedelta(hours=2)
+    done = [await desk.work(world.pool, world.settings, world.now) for _ in range(5)]
+    assert done[-1] == 0
+
+
+async def test_muted_alerts_do_not_starve_a_renewed_customer(world: World) -> None:
+    """A hundred muted alerts without tickets do not keep a renewed Platinum P1 from its ticket."""
+    for number in range(101):
+        alert = await world.fires("basic-co", rule=f"r{number}")
+        await world.round()
+        await alert.goes("firing", muted="maintenance")
+        await world.do("UPDATE alert SET silenced = 'maintenance' WHERE alert_id = %s", alert.alert_id)
+    world.now += timedelta(minutes=1)
+    await world.fires("lapsed-co")
+    await world.round()
+    world.now += timedelta(hours=2)
+    renewed = CONTRACTS["lapsed-co"] + ", renewals: [{ordered: 2026-03-01, until: 2027-01-01}]"
+    await world.registry(registry(CONTRACTS | {"lapsed-co": renewed}))
+    for _ in range(5):
+        await desk.work(world.pool, world.settings, world.now)
+    assert await world.ticket("lapsed-co")
