@@ -70,7 +70,7 @@ async def test_recovery_before_an_answer_hangs_up(pool: Pool, registry: Registry
 
 @pytest.mark.parametrize("role", [Role.READER, Role.SUPPORT, Role.ADMIN])
 async def test_pages_are_for_our_own_staff(pool: Pool, registry: Registry, role: Role) -> None:
-    """No key of a customer reads a timeline (it holds our people's numbers) or answers in a technician's name."""
+    """No key of a customer reads a timeline (our people's numbers) or answers in a technician's name."""
     tenant_id, request_id = registry.request()
     async with lab(pool) as here:
         await here.pager().sync()

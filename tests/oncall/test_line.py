@@ -146,8 +146,8 @@ async def test_calls_that_could_not_be_placed_spend_nothing(pool: Pool) -> None:
     """A provider that refuses everything for an hour does not hold back the first call that it takes."""
     now = NOW
     insert = (
-        "INSERT INTO page (tenant_id, page_id, page_request_id, person_id, transport, step, round, fence, state,"
-        " provider, created_at) VALUES (1, %s, 1, 1, 'voice', 0, 1, 1, 'failed', 'phones', %s)"
+        "INSERT INTO page (tenant_id, page_id, page_request_id, person_id, transport, step, round, fence,"
+        " state, provider, created_at) VALUES (1, %s, 1, 1, 'voice', 0, 1, 1, 'failed', 'phones', %s)"
     )
     values = {"tenant_id": 2, "page_request_id": 9, "person_id": 2, "window_s": 900, "now": now}
     async with pool.connection() as conn, conn.cursor() as cursor:
