@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 
-from alerting import mutes_api, reading, rules_api
+from alerting import mutes_api, notes, reading, rules_api, stream
 from alerting.access import caller, staff
 from alerting.alertmanager import api as alertmanager_api
 from alerting.published import State
@@ -32,6 +32,8 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="Most rows in the answer
 def router(pool: Pool, settings: Settings, clock: Clock) -> APIRouter:
     """All routes of the room."""
     routes = APIRouter(tags=["alerts"])
+    stream.add_routes(routes, pool, settings)  # before what takes "stream" for an id
+    notes.add_routes(routes, pool, clock)
     _add_alert_routes(routes, pool)
     _add_operations_routes(routes, pool, clock)
     rules_api.add_routes(routes, pool)

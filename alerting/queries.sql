@@ -285,7 +285,7 @@ SELECT a.alert_id, t.key, d.key, a.host_id, h.name, a.rule_id, a.instance, a.pro
    AND (%(priorities)s::int[] IS NULL OR a.priority = ANY (%(priorities)s))
    AND (%(is_open)s::bool IS NULL OR (a.state NOT IN ('resolved', 'stale')) = %(is_open)s)
    AND (%(muted)s::bool IS NULL OR (coalesce(a.hidden, a.silenced) IS NOT NULL) = %(muted)s)
-   AND (%(alert_id)s::bigint IS NULL OR a.alert_id = %(alert_id)s)
+   AND (%(alert_ids)s::bigint[] IS NULL OR a.alert_id = ANY (%(alert_ids)s))
    AND (%(before)s::bigint IS NULL OR a.alert_id < %(before)s)
  ORDER BY a.alert_id DESC LIMIT %(limit)s;
 
@@ -418,3 +418,113 @@ SELECT t.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name
   JOIN tenant t ON t.tenant_id = h.tenant_id
  WHERE h.retired_at IS NULL AND (%(tenant)s::text IS NULL OR t.key = %(tenant)s)
  ORDER BY t.key, d.key, h.name;
+
+-- name: stream_positions
+-- Alerts that changed, past a position, of the caller's only: what a stream has yet to tell.
+SELECT alert_id, last_seq, changed_at
+  FROM alert
+ WHERE (changed_at, alert_id) > (%(after)s, %(after_id)s)
+   AND (%(tenant_id)s::int IS NULL OR tenant_id = %(tenant_id)s)
+   AND (%(deployment_id)s::int IS NULL OR deployment_id = %(deployment_id)s)
+ ORDER BY changed_at, alert_id LIMIT %(limit)s;
+
+-- name: database_now
+-- The time that changed_at is taken from.
+SELECT now();
+
+-- name: add_note
+-- What somebody said about an alert.
+INSERT INTO alert_note (tenant_id, alert_id, kind, at, author, text)
+SELECT tenant_id, alert_id, %(kind)s, %(now)s, %(author)s, %(text)s FROM alert WHERE alert_id = %(alert_id)s
+RETURNING note_no, kind, at, author, text;
+
+-- name: notes_of
+-- What was said about an alert, in order.
+SELECT n.note_no, n.kind, n.at, n.author, n.text
+  FROM alert_note n JOIN alert a ON a.tenant_id = n.tenant_id AND a.alert_id = n.alert_id
+ WHERE a.alert_id = %(alert_id)s AND n.note_no > %(after)s
+ ORDER BY n.note_no LIMIT %(limit)s;
+
+-- name: store_shadow
+-- A pack on trial: stored, not in force.
+WITH changed AS (INSERT INTO rule_change (at) VALUES (now()) RETURNING version)
+INSERT INTO rule_pack (version, name, document, digest, loaded_at, loaded_by, mode)
+SELECT version, %(name)s, %(document)s, %(digest)s, now(), %(by)s, 'shadow' FROM changed
+RETURNING version;
+
+-- name: retire_shadows
+-- Ends every trial; what was found stays.
+UPDATE rule_pack SET mode = 'retired' WHERE mode = 'shadow';
+
+-- name: shadow_pack
+-- The pack on trial.
+SELECT version, name, document, loaded_at, loaded_by FROM rule_pack
+ WHERE mode = 'shadow' ORDER BY version DESC LIMIT 1;
+
+-- name: add_shadow_hosts
+-- Hosts that the pack on trial has not met yet begin at its loading, or their own first frame after it.
+INSERT INTO shadow_host (version, tenant_id, host_id, judged_to)
+SELECT %(version)s, h.tenant_id, h.host_id, greatest(%(loaded_at)s, h.enrolled_at)
+  FROM host h
+ WHERE h.retired_at IS NULL
+   AND NOT EXISTS (SELECT FROM shadow_host s WHERE s.version = %(version)s
+                      AND s.tenant_id = h.tenant_id AND s.host_id = h.host_id)
+    ON CONFLICT DO NOTHING;
+
+-- name: shadow_due
+-- Hosts in service whose newer frames have not been judged, the longest waiting first.
+SELECT t.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name
+  FROM shadow_host s
+  JOIN host h ON h.tenant_id = s.tenant_id AND h.host_id = s.host_id AND h.retired_at IS NULL
+  JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
+  JOIN tenant t ON t.tenant_id = h.tenant_id
+ WHERE s.version = %(version)s AND s.judged_to <= %(before)s
+ ORDER BY s.judged_to, s.tenant_id, s.host_id LIMIT %(limit)s;
+
+-- name: claim_shadow
+-- One host's trial; nothing when another sweep has it.
+SELECT judged_to, state FROM shadow_host
+ WHERE version = %(version)s AND tenant_id = %(tenant_id)s AND host_id = %(host_id)s
+   FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: save_shadow
+-- How far it has come.
+UPDATE shadow_host SET judged_to = %(to)s, state = %(state)s
+ WHERE version = %(version)s AND tenant_id = %(tenant_id)s AND host_id = %(host_id)s;
+
+-- name: shadow_fires
+-- It would have raised an alert, or made it worse.
+INSERT INTO shadow_fired (version, tenant_id, host_id, rule_id, instance, priority, started_at)
+VALUES (%(version)s, %(tenant_id)s, %(host_id)s, %(rule_id)s, %(instance)s, %(priority)s, %(at)s)
+    ON CONFLICT (version, tenant_id, host_id, rule_id, instance) WHERE ended_at IS NULL
+    DO UPDATE SET priority = least(shadow_fired.priority, excluded.priority);
+
+-- name: shadow_ends
+-- It would have ended it.
+UPDATE shadow_fired SET ended_at = %(at)s
+ WHERE version = %(version)s AND tenant_id = %(tenant_id)s AND host_id = %(host_id)s
+   AND rule_id = %(rule_id)s AND instance = %(instance)s AND ended_at IS NULL;
+
+-- name: shadow_found
+-- What a pack on trial would have raised: of which host, when, how bad.
+SELECT t.key || '/' || d.key || '/' || h.name, f.rule_id, f.instance, f.priority, f.started_at, f.ended_at
+  FROM shadow_fired f
+  JOIN host h ON h.tenant_id = f.tenant_id AND h.host_id = f.host_id
+  JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
+  JOIN tenant t ON t.tenant_id = f.tenant_id
+ WHERE f.version = %(version)s ORDER BY f.started_at, f.host_id, f.rule_id, f.instance;
+
+-- name: fired_meanwhile
+-- What the rules in force raised on hosts since a time, as far as the trial has come.
+SELECT t.key || '/' || d.key || '/' || h.name, a.rule_id, a.instance,
+       (SELECT min(x.priority) FROM alert_transition x WHERE x.tenant_id = a.tenant_id
+           AND x.alert_id = a.alert_id AND x.to_state = 'firing'),
+       a.fired_at, a.resolved_at
+  FROM alert a
+  JOIN host h ON h.tenant_id = a.tenant_id AND h.host_id = a.host_id
+  JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
+  JOIN tenant t ON t.tenant_id = a.tenant_id
+  JOIN shadow_host s ON s.version = %(version)s AND s.tenant_id = a.tenant_id AND s.host_id = a.host_id
+ WHERE a.fired_at >= %(since)s AND a.fired_at < s.judged_to AND a.hidden IS NULL
+   AND a.rule_id = ANY (%(rules)s)
+ ORDER BY a.fired_at, a.alert_id;

@@ -99,7 +99,7 @@ class Wanted:
     priorities: Sequence[int] = ()
     is_open: bool | None = None
     muted: bool | None = None
-    alert_id: int | None = None
+    alert_ids: Sequence[int] = ()
     before: int | None = None
     """Only alerts with a lower id: the next page."""
     limit: int = 100
@@ -118,7 +118,7 @@ async def alerts(conn: Connection, principal: Principal, wanted: Wanted) -> list
         "priorities": list(wanted.priorities) or None,
         "is_open": wanted.is_open,
         "muted": wanted.muted,
-        "alert_id": wanted.alert_id,
+        "alert_ids": list(wanted.alert_ids) or None,
         "before": wanted.before,
         "limit": wanted.limit,
     }
@@ -133,7 +133,7 @@ def _alert(row: tuple[Any, ...]) -> AlertView:
 
 async def alert(conn: Connection, principal: Principal, alert_id: int) -> AlertView:
     """One alert. Raises NotFound, also for another tenant's."""
-    found = await alerts(conn, principal, Wanted(alert_id=alert_id, limit=1))
+    found = await alerts(conn, principal, Wanted(alert_ids=(alert_id,), limit=1))
     if not found:
         raise NotFound(f"There is no alert {alert_id}.")
     return found[0]

@@ -94,7 +94,7 @@ def silence(now: datetime, *, hours: float = 1, **changes: Any) -> dict[str, Any
 
 
 async def test_a_pushed_alert_becomes_one_of_the_keys_deployment(pool: Pool, api: Api) -> None:
-    """Under the rule pushed.<alertname>, with its severity's priority; labels cannot claim to be another's."""
+    """Under the rule pushed.<alertname>, with its severity's priority; no label makes it another's."""
     answer = await api.push(alert(severity="critical", tenant="other", priority="P4"))
     assert (answer.status_code, answer.content) == (200, b"")
     ((found, (step,)),) = await history(pool)
