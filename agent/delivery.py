@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from agent.store import Stored
+from agent.store import MEMORY_IDS, Stored
 from wire import problem as wire_problem
 from wire.receipt import Outcome, Receipt, covers
 
@@ -227,7 +227,9 @@ class Order(NamedTuple):
     """Where the shipper stands between fresh and old batches."""
 
     fresh_id: int = 0
-    """The newest batch that was sent as fresh."""
+    """The newest batch of the disk's that was sent as fresh."""
+    fresh_memory_id: int = MEMORY_IDS - 1
+    """The same of the memory's: ids of the two say nothing about which is newer."""
     burst: int = FIRST_BURST
     credit: int = FIRST_BURST
     """Old batches that may still be sent before the next pause."""
@@ -247,12 +249,19 @@ def choose(order: Order, event: Stored | None, newest: Stored | None, oldest: St
         return Choice(event, None, order)
     if newest is None or oldest is None:
         return Choice(None, None, order._replace(credit=order.burst))
-    if newest.id > order.fresh_id:
-        return Choice(newest, None, Order(newest.id, order.burst, order.burst))
+    if (ahead := _as_fresh(order, newest)) is not None:
+        return Choice(newest, None, ahead._replace(credit=order.burst))
     if order.credit > 0:
         return Choice(oldest, None, order._replace(credit=order.credit - 1))
     wider = min(MAX_BURST, order.burst * 2)
-    return Choice(None, BREATHER_S, Order(order.fresh_id, wider, wider))
+    return Choice(None, BREATHER_S, order._replace(burst=wider, credit=wider))
+
+
+def _as_fresh(order: Order, newest: Stored) -> Order | None:
+    """The order after the newest batch was sent as fresh; None when it is not."""
+    if newest.id >= MEMORY_IDS:
+        return order._replace(fresh_memory_id=newest.id) if newest.id > order.fresh_memory_id else None
+    return order._replace(fresh_id=newest.id) if newest.id > order.fresh_id else None
 
 
 def slower(order: Order) -> Order:

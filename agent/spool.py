@@ -21,15 +21,13 @@ from typing import NamedTuple, TypeVar
 
 from agent.lock import StateLock
 from agent.salvage import is_damage, read_batches, read_bookmarks, read_counters, read_layouts
-from agent.store import Kind, Store, Stored, Total
+from agent.store import MEMORY_IDS, Kind, Store, Stored, Total
 from wire.batch import Event, Frame
 
 log = logging.getLogger("ucx.spool")
 _T = TypeVar("_T")
 
 FILE = "spool.db"
-_MEMORY_IDS = 1 << 40
-"""Ids from here on belong to the store in memory."""
 _MEMORY_BYTES = 4 << 20
 _KEPT_ASIDE = 2
 """Damaged files kept for a person to look at."""
@@ -210,7 +208,7 @@ class Spool:
     def _in_memory(self) -> Store:
         if self._memory is None:
             log.warning("the spool's disk cannot be written; new readings are kept in memory")
-            self._memory = Store(None, self._agent, first_id=_MEMORY_IDS)
+            self._memory = Store(None, self._agent, first_id=MEMORY_IDS)
         return self._memory
 
     def _keep_within(self, store: Store) -> None:
@@ -337,7 +335,7 @@ class Spool:
             self._gone.add(batch.id)
 
     def _store_of(self, key: int) -> Store | None:
-        return self._memory if key >= _MEMORY_IDS else self._disk
+        return self._memory if key >= MEMORY_IDS else self._disk
 
     # ---- state
 

@@ -49,6 +49,10 @@ _SCHEMA = (
 )
 
 
+MEMORY_IDS = 1 << 40
+"""Ids from here on belong to a store in memory."""
+
+
 class Stored(NamedTuple):
     """A batch in the store."""
 

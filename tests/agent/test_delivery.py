@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from agent import delivery
 from agent.delivery import BREATHER_S, MAX_BURST, Delivered, Order, Reply, choose, judge, slower
-from agent.store import Stored
+from agent.store import MEMORY_IDS, Stored
 from tests.agent.collector import AGENT
 
 statuses = st.sampled_from([200, 201, 204, 301, 302, 400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 511])
@@ -63,6 +63,17 @@ def test_everything_is_sent_in_the_end_and_the_newest_is_never_kept_waiting(
     assert (waiting, sent) == ([], key)
 
 
+def test_a_batch_from_memory_leaves_the_newest_first() -> None:
+    """A batch kept in memory has a far higher id: fresh ones from the disk still go first after it."""
+    from_memory = stored(MEMORY_IDS)
+    order = choose(Order(fresh_id=9), None, from_memory, stored(1)).order
+    for key in (10, 11, 12):
+        choice = choose(order, None, stored(key), stored(1))
+        assert choice.batch == stored(key)
+        order = choice.order
+    assert choose(order, None, stored(MEMORY_IDS + 1), stored(1)).batch == stored(MEMORY_IDS + 1)
+
+
 def test_events_go_before_frames() -> None:
     """They are rare, small, and what a rule may wait for."""
     event = stored(9)
@@ -72,7 +83,7 @@ def test_events_go_before_frames() -> None:
 @given(st.integers(1, MAX_BURST), st.integers(0, MAX_BURST))
 def test_a_busy_collector_gets_smaller_bursts(burst: int, credit: int) -> None:
     """Halved, never below one."""
-    order = slower(Order(1, burst, credit))
+    order = slower(Order(1, burst=burst, credit=credit))
     assert 1 <= order.burst <= max(1, burst // 2)
     assert order.credit <= order.burst
 
