@@ -34,6 +34,7 @@ from oncall.paging import Advance, Ask, End, Lines, Move, Paging, Place, Resolve
 from oncall.settings import Settings, check
 from oncall.sql import Q
 from oncall.store import Claim
+from oncall.synthetic import Invented
 from oncall.targets import Conn, Ladder, Targets
 from storage.pool import Pool
 from ticketing import published
@@ -59,7 +60,7 @@ async def run(
             clock,
             Calls(settings, http),
             Messenger(settings, http),
-            targets or Ladder(settings),
+            targets or Invented(Ladder(settings), settings),
         )
         group.create_task(_repeat(pager.sync, settings, stop))
         for _ in range(settings.workers):

@@ -66,6 +66,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     with a phone, by id) - and, if not empty, the last resort from a policy's second round on."""
     enabled: bool = True
     """False: nothing is rung (a restored database starts so) - and that is said loudly."""
+    synthetic_tenant: str = ""
+    """Key of the invented customer of invented pages; empty: none."""
+    synthetic_person: str = ""
+    """Key of the person whose number an automatic callee answers."""
     weekly_test_calls: bool = False
     """Ring everybody on call once a week in their working hours, to see that their phones do."""
     ring_s: Annotated[int, msgspec.Meta(ge=5, le=600)] = 30

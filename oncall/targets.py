@@ -51,7 +51,11 @@ class OrderedList:
 
 def nth(people: Sequence[Person], step: int, settings: Settings, why: str = "on the list") -> Step | None:
     """The n-th person with a usable number."""
-    reachable = [person for person in _in_order(people, settings.persons) if is_e164(person.phone or "")]
+    reachable = [
+        person
+        for person in _in_order(people, settings.persons, settings.synthetic_person)
+        if is_e164(person.phone or "")
+    ]
     if not 0 <= step < len(reachable):
         return None
     person = reachable[step]
@@ -60,8 +64,9 @@ def nth(people: Sequence[Person], step: int, settings: Settings, why: str = "on 
     return Step((target,), settings.calls_per_step, None, reason)
 
 
-def _in_order(people: Sequence[Person], keys: Sequence[str]) -> list[Person]:
-    active = {person.key: person for person in people if person.active}
+def _in_order(people: Sequence[Person], keys: Sequence[str], automatic: str) -> list[Person]:
+    """Without the automatic callee: it would answer for everybody."""
+    active = {p.key: p for p in people if p.active and p.key != automatic}
     if keys:
         return [active[key] for key in keys if key in active]
     return sorted(active.values(), key=lambda person: person.person_id)

@@ -106,3 +106,7 @@ UPDATE synthetic_run
 SET alerted_at = %(alerted_at)s, ticket = %(ticket)s, rang_at = %(rang_at)s, answered_at = %(answered_at)s,
     failed_at = %(failed_at)s, outcome = %(outcome)s
 WHERE run_id = %(run_id)s
+
+-- name: tenant
+-- A customer by its key.
+SELECT tenant_id FROM tenant WHERE key = %(key)s

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import getpass
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import httpx
 import typer
 
+from agent.enrol import EnrolmentError
 from oncall import drill, switch
 from oncall.drill import Drill, NoTest, Phone, Test
+from oncall.synthetic import Progress
 from storage.pool import Pool
+from ucx_proactive import synthetic
 from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
 from ucx_proactive.settings import BadSettings, Rooms, load
 from wire.clock import utcnow
@@ -29,6 +33,7 @@ def add_to(app: typer.Typer) -> None:
     """Register these commands."""
     app.command("test-call")(call)
     app.command("test-calls")(calls)
+    app.command("synthetic")(invented)
     app.add_typer(paging, name="paging")
 
 
@@ -76,6 +81,35 @@ def calls(database_url: DatabaseUrl = None, data_dir: DataDir = HERE) -> None:
         mark = "OVERDUE" if phone.overdue(now) else "ok"
         typer.echo(f"{mark:8}{phone.name} ({phone.key}) {phone.number}: {when}{newest}")
     raise typer.Exit(1 if any(phone.overdue(now) for phone in found) else 0)
+
+
+def invented(
+    collector: Annotated[str, typer.Option("--collector", help="Our front door, as agents reach it.")],
+    tenant: Annotated[str, typer.Option("--tenant", help="Key of the invented customer.")],
+    state_dir: Annotated[Path, typer.Option("--state-dir", help="Identity of the invented host.")],
+    token: Annotated[
+        str | None,
+        typer.Option("--token", help="Enrolment token; the first time only."),
+    ] = None,
+    minutes: Annotated[int, typer.Option("--within", min=1, max=60, help="Minutes for an answer.")] = 10,
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = HERE,
+) -> None:
+    """Send an invented critical fault and follow it until the automatic callee answers; for a daily timer.
+
+    Exit code 0: answered. 1: it did not come through, and how far it came."""
+
+    async def sent(pool: Pool) -> Progress:
+        return await synthetic.run(pool, collector, tenant, state_dir, timedelta(minutes=minutes), utcnow)
+
+    try:
+        synthetic.enrolled(state_dir, collector, token)
+        far = with_database(sent, database_url, data_dir)
+    except (synthetic.NotSent, EnrolmentError, OSError) as problem:
+        typer.echo(f"oncall: {problem}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"invented page: {far.outcome()} (ticket {far.ticket or 'none'})")
+    raise typer.Exit(0 if far.answered_at else 1)
 
 
 @paging.command("status")
