@@ -147,9 +147,14 @@ def _target(reckoning: Reckoning) -> Iterator[Look]:
     guaranteed = state.sla is Sla.GUARANTEED
     kind: Literal[Kind.BREACHED, Kind.MISSED] = Kind.BREACHED if guaranteed else Kind.MISSED
     worth = "the guaranteed target" if guaranteed else "the best-effort target"
-    yield _look(
-        state.due_at, kind, {"due_at": due}, f"nobody took charge: {worth} was due {due}", f"due:{name}"
-    )
+    reason = f"nobody took charge: {worth} was due {due}"
+    yield _look(_missed_from(reckoning, state.due_at), kind, {"due_at": due}, reason, f"due:{name}")
+
+
+def _missed_from(reckoning: Reckoning, due_at: datetime) -> datetime:
+    """The first instant at which taking charge comes too late: not yet the deadline, where it is met "at" it."""
+    plan = reckoning.release.plans[reckoning.line.last.terms.plan]
+    return due_at + timedelta(microseconds=1) if plan.met == "at" else due_at
 
 
 def _marks(state: clock.ClockState) -> Sequence[clock.Mark]:

@@ -15,10 +15,12 @@ import logging
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+import psycopg
 import uvicorn
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
@@ -46,6 +48,8 @@ from wire.clock import Clock, utcnow
 log = logging.getLogger(__name__)
 
 WATCH_DATABASE_S = 1.0
+DATABASE_WITHIN_S = 60.0
+"""How long a start waits for a database that is starting up itself, or is not reachable yet."""
 KEEP_ALIVE_S = 120
 """Longer than an agent keeps an idle connection (90 s): never closed under its request."""
 
@@ -59,10 +63,42 @@ def serve(settings: Settings, rooms: Rooms) -> None:
     logs.set_up(settings.log_level)
     signal.signal(signal.SIGTERM, _end_at_once)  # until the loop takes over: nothing is promised yet
     if settings.database_url is not None:
-        _run(settings, rooms, settings.database_url.get_secret_value(), None)
+        url = settings.database_url.get_secret_value()
+        wait_for_database(url, DATABASE_WITHIN_S)
+        _run(settings, rooms, url, None)
         return
     with own_server(settings.data_dir, log.info) as server:
         _run(settings, rooms, server.url, server)
+
+
+def wait_for_database(url: str, within_s: float, pause_s: float = 0.5) -> None:
+    """Return when it takes connections. Raises psycopg.OperationalError when it never did, or refuses us."""
+    until = time.monotonic() + within_s
+    told = ""
+    while True:
+        try:
+            psycopg.connect(url, connect_timeout=5).close()
+        except psycopg.OperationalError as error:
+            if not _may_come(error) or time.monotonic() > until:
+                raise
+            reason = str(error).strip().splitlines()[-1]
+            if reason != told:
+                log.warning("waiting up to %.0f s for the database: %s", within_s, reason)
+            told = reason
+            time.sleep(pause_s)
+        else:
+            return
+
+
+def _may_come(error: psycopg.OperationalError) -> bool:
+    """Whether waiting can help: nobody listens yet, or PostgreSQL starts up, shuts down or is full.
+
+    A refusal before the session begins reaches us as text alone, without its code."""
+    text = str(error)
+    return not any(refusal in text for refusal in _REFUSALS)
+
+
+_REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied")
 
 
 def _end_at_once(number: int, _: FrameType | None) -> None:
