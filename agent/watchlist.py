@@ -1,22 +1,24 @@
 """The part of the configuration that names what to watch beside the host itself.
 
-services: [MSSQLSERVER, {name: W3SVC, class: web}]
-probes: [{name: portal, url: "https://localhost/", expect: Sign in, status: [200], ca_file: /etc/ca.pem}]
-certificates: [{name: recording, file: /etc/ucx/recording.pem}]
-storage: [{name: archive, path: /mnt/archive, write: true}]
-facts_file: /var/lib/ucx/facts.json            # what only the platform knows: agent/checks/facts.py
-facts_max_age: 900                             # seconds after which that file says nothing any more
-databases: [{name: ucx, engine: postgresql, host: localhost, user: ucx_agent, password_file: /etc/pw}]
-events:
-  per_minute: 60                               # of each log; what is held back is counted and told
-  journal: {units: ["ucx*"], identifiers: [], priority: warning}
-  files:
-    - name: ucx-platform
-      path: /var/log/ucx/platform.log
-      encoding: utf-8
-      start: '^[0-9]{4}-'                      # how a record's first line begins (records of several lines)
-      rules: [{match: no free channel, id: licence.overcome, severity: error}]
-  windows: [{channel: System, ids: [41, 7031], levels: [1, 2], providers: []}]
+    services: [MSSQLSERVER, {name: W3SVC, class: web}]
+    probes: [{name: portal, url: "https://localhost/", expect: Sign in, status: [200], ca_file: /etc/ca.pem}]
+    certificates: [{name: recording, file: /etc/ucx/recording.pem}]
+    storage: [{name: archive, path: /mnt/archive, write: true}]
+    facts_file: /var/lib/ucx/facts.json            # what only the platform knows: agent/checks/facts.py
+    facts_max_age: 900                             # seconds after which that file says nothing any more
+    databases: [{name: ucx, engine: postgresql, host: localhost, user: ucx_agent, password_file: /etc/pw}]
+    events:
+      per_minute: 60                               # of each log; what is held back is counted and told
+      journal: {units: ["ucx*"], identifiers: [], priority: warning}
+      files:
+        - name: ucx-platform
+          path: /var/log/ucx/platform.log
+          encoding: utf-8
+          start: '^[0-9]{4}-'                      # how the first line of a record begins
+          rules: [{match: no free channel, id: licence.overcome, severity: error}]
+      windows: [{channel: System, ids: [41, 7031], levels: [1, 2], providers: []}]
+
+All of it is optional; each section is a list, in which a name stands once.
 """
 
 from __future__ import annotations

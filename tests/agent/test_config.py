@@ -8,8 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.checks.database import DatabaseRule
 from agent.checks.process import ProcessRule
+from agent.checks.service import ServiceRule
 from agent.config import Config, ConfigError, load_config, parse_config
+from agent.events.winlog import Channel
+from agent.selection import _configured, make_feeds
 
 BAD = Path(__file__).parent / "bad_config"
 FAULTS = {
@@ -39,6 +43,19 @@ FAULTS = {
     "process_twice": (1, "processes[1]", "stands there twice"),
     "process_empty": (1, "processes[0]", "must have 1 to"),
     "process_not_text": (1, "processes[0]", "must be text"),
+    "service_class_unknown": (2, "services[0].class", "must be one of core, other"),
+    "probe_url_not_http": (1, "probes[0].url", "must look like https://"),
+    "probe_without_name": (1, "probes[0]", "needs 'name'"),
+    "probe_twice": (1, "probes[1]", "stands there twice"),
+    "storage_path_relative": (1, "storage[0].path", "must be an absolute path"),
+    "storage_write_not_a_flag": (1, "storage[0].write", "must be true or false"),
+    "database_engine_unknown": (1, "databases[0].engine", "must be one of postgresql"),
+    "log_rule_no_expression": (3, "events.files[0].rules[0].match", "is no regular expression"),
+    "log_encoding_unknown": (3, "events.files[0].encoding", "is no encoding"),
+    "log_severity_unknown": (3, "events.files[0].rules[0].severity", "must be one of critical"),
+    "journal_priority_unknown": (1, "events.journal.priority", "must be emerg, alert"),
+    "channel_not_a_name": (1, "events.windows[0].channel", "must be a channel's name"),
+    "channel_provider_not_a_name": (1, "events.windows[0].providers", "is no provider's name"),
     "recursive": (1, "disable[0]", "must be text"),
 }
 
@@ -84,6 +101,30 @@ def test_the_example_in_the_module_is_good(tmp_path: Path) -> None:
     assert config.intervals == {"cpu": 15, "volume": 60}
     assert config.volumes_include == ("/mnt/recordings",)
     assert (config.ship_every, config.spool_mb, config.max_backoff) == (60, 128, 300)
+
+
+def test_the_example_of_what_to_watch_is_good() -> None:
+    """Each section in one text, read into what the checks take."""
+    import agent.watchlist
+
+    assert agent.watchlist.__doc__ is not None
+    lines = agent.watchlist.__doc__.splitlines()
+    example = "\n".join(line.removeprefix("    ") for line in lines if line.startswith("    "))
+    config = parse_config(example.encode(), "example")
+    assert config.services == (ServiceRule("MSSQLSERVER"), ServiceRule("W3SVC", "web"))
+    assert config.probes[0].expect == "Sign in"
+    assert config.databases[0] == DatabaseRule(
+        "ucx", "postgresql", "localhost", 5432, "ucx_agent", "ucx", Path("/etc/pw")
+    )
+    assert config.channels == (Channel("System", (41, 7031), (1, 2)),)
+    assert config.log_files[0].rules[0].event_id == "licence.overcome"
+    assert config.journal is not None
+    assert config.journal.units == ("ucx*",)
+    assert (config.events_per_minute, config.facts_max_age) == (60, 900)
+    assert [check.name for check in _configured(config, lambda: 0.0)] == [
+        *("service", "probe", "storage", "facts", "database")
+    ]
+    assert {feed.name for feed in make_feeds(config, lambda: 0.0)} >= {"file:ucx-platform", "journal"}
 
 
 def test_a_missing_file_means_the_defaults_unless_it_was_named(tmp_path: Path) -> None:
