@@ -489,7 +489,7 @@ SELECT judged_to, state FROM shadow_host
 
 -- name: save_shadow
 -- How far it has come.
-UPDATE shadow_host SET judged_to = %(to)s, state = %(state)s
+UPDATE shadow_host SET judged_to = %(to)s, state = %(state)s, frames = frames + %(frames)s
  WHERE version = %(version)s AND tenant_id = %(tenant_id)s AND host_id = %(host_id)s;
 
 -- name: shadow_fires
@@ -504,6 +504,10 @@ VALUES (%(version)s, %(tenant_id)s, %(host_id)s, %(rule_id)s, %(instance)s, %(pr
 UPDATE shadow_fired SET ended_at = %(at)s
  WHERE version = %(version)s AND tenant_id = %(tenant_id)s AND host_id = %(host_id)s
    AND rule_id = %(rule_id)s AND instance = %(instance)s AND ended_at IS NULL;
+
+-- name: shadow_frames
+-- How many frames a pack on trial has judged.
+SELECT coalesce(sum(frames), 0)::bigint FROM shadow_host WHERE version = %(version)s;
 
 -- name: shadow_found
 -- What a pack on trial would have raised: of which host, when, how bad.

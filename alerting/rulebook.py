@@ -7,6 +7,7 @@ ingest from going on: the newest pack that can be read is in force, or the shipp
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -70,6 +71,18 @@ async def _overrides(conn: Connection, version: int, rules: Sequence[Rule]) -> l
             found.append(Override(override_id, tenant_id, deployment_id, host_id, patch))
         except PackError as error:
             await _failing(conn, version, rule_id, error)
+    return found
+
+
+async def overrides_on(conn: Connection, rules: Sequence[Rule]) -> list[Override]:
+    """The overrides in force as far as they fit these rules: for a pack that is on trial."""
+    found = []
+    for override_id, tenant_id, deployment_id, host_id, _, document in await (
+        await conn.execute(Q.overrides)
+    ).fetchall():
+        with contextlib.suppress(PackError):
+            patch = parse_patch(document, rules)
+            found.append(Override(override_id, tenant_id, deployment_id, host_id, patch))
     return found
 
 

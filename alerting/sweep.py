@@ -16,7 +16,7 @@ import msgspec
 import psycopg
 from psycopg import AsyncConnection
 
-from alerting import ahead, frontdoor, metrics, mutes, outlook, silence_sweep
+from alerting import ahead, frontdoor, metrics, mutes, outlook, shadow, silence_sweep
 from alerting.alertmanager import push
 from alerting.evaluator import Evaluator
 from alerting.forecast import Foresight
@@ -61,7 +61,7 @@ class Sweep:
 
     async def once(self) -> None:
         """One sweep. Never raises: each job stands alone."""
-        for job in (self.silence, self.due, self.mutes, self.pushed, self.retired, self.forget):
+        for job in (self.silence, self.due, self.mutes, self.pushed, self.shadow, self.retired, self.forget):
             await self._guarded(job)
 
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
@@ -139,6 +139,10 @@ class Sweep:
     async def pushed(self) -> None:
         """Alerts that others push and did not push again."""
         await push.sweep(self._pool, self._settings, self._clock())
+
+    async def shadow(self) -> None:
+        """The pack on trial."""
+        await shadow.sweep(self._pool, self._clock())
 
     async def retired(self) -> None:
         """Hosts out of service: their open alerts end as stale."""

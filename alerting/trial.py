@@ -105,10 +105,13 @@ class Trial:
 
     def result(self) -> Comparison:
         """What was found in all hosts fed so far."""
-        now, then = self._fired
-        ordered = sorted(then, key=lambda f: (f.start, f.host, f.rule_id, f.instance))
-        told = tuple(map(str, ordered))
-        return Comparison(self._frames, counts(now), counts(then), missed(now, then), told)
+        return compared(*self._fired, frames=self._frames)
+
+
+def compared(now: Sequence[Fired], then: Sequence[Fired], *, frames: int) -> Comparison:
+    """What two packs found over the same time."""
+    ordered = sorted(then, key=lambda f: (f.start, f.host, f.rule_id, f.instance))
+    return Comparison(frames, counts(now), counts(then), missed(now, then), tuple(map(str, ordered)))
 
 
 def scope_of(name: str, number: int) -> HostScope:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 
 import msgspec
 import typer
 
-from alerting import history
+from alerting import history, shadow
 from alerting.errors import AlertingError, PackError
 from alerting.pack import Pack, default_document, parse_pack, schema
 from alerting.packdiff import difference
@@ -29,6 +29,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+trials = typer.Typer(help="The pack on trial: what it would have done.", no_args_is_help=True)
+app.add_typer(trials, name="shadow")
 Rules = Annotated[
     Path | None,
     typer.Option("--rules", help="Rule pack to work with instead of the shipped one.", dir_okay=False),
@@ -85,6 +87,9 @@ def load(
         Path | None, typer.Argument(help="A rule pack (YAML). Default: the shipped one.", dir_okay=False)
     ] = None,
     by: Annotated[str, typer.Option(help="Who loads it, for the record.")] = "command line",
+    on_trial: Annotated[
+        bool, typer.Option("--shadow", help="Only on trial, beside the pack in force: it bothers nobody.")
+    ] = False,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
@@ -94,10 +99,45 @@ def load(
 
     async def work(pool: Pool) -> int:
         async with pool.connection() as conn:
-            return await store_pack(conn, text, pack.name, by)
+            return await (shadow.load if on_trial else store_pack)(conn, text, pack.name, by)
 
     version = with_database(work, database_url, data_dir)
-    typer.echo(f"{len(pack.rules)} rules in force as version {version}.")
+    typer.echo(f"{len(pack.rules)} rules {'on trial' if on_trial else 'in force'} as version {version}.")
+
+
+@trials.command(name="report")
+def shadow_report(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Show what the pack on trial would have done (rules on values only). Ends with 1 if there is none."""
+
+    async def work(pool: Pool) -> Comparison | None:
+        async with pool.connection() as conn:
+            return await shadow.report(conn)
+
+    found = with_database(work, database_url, data_dir)
+    if found is None:
+        _no_trial()
+    typer.echo(msgspec.json.encode(found).decode() if as_json else "\n".join([*found.alerts, str(found)]))
+
+
+@trials.command(name="stop")
+def shadow_stop(database_url: DatabaseUrl = None, data_dir: DataDir = DATA_DIR) -> None:
+    """End the trial. Ends with 1 if there is none."""
+
+    async def work(pool: Pool) -> bool:
+        async with pool.connection() as conn:
+            return await shadow.stop(conn)
+
+    if not with_database(work, database_url, data_dir):
+        _no_trial()
+
+
+def _no_trial() -> NoReturn:
+    typer.echo("No pack is on trial; put one there with 'rules load --shadow PATH'.", err=True)
+    raise typer.Exit(1)
 
 
 @app.command()
