@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 PRIORITY = msgspec.Meta(ge=1, le=4)
 _SEVERITIES = {"critical": 1, "page": 1, "error": 2, "high": 2, "warning": 3}
+
+
+class Receiver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is told of alerts that page nobody."""
+
+    name: str
+    kind: Literal["email", "webhook"]
+    address: str
+    """A mail address, or an https URL."""
+    tenant: str = ""
+    """Key of the only customer whose alerts are told; empty: all."""
+    priorities: tuple[Annotated[int, PRIORITY], ...] = (2, 3, 4)
+    """Which alerts; P1 is on-call's."""
+    secret: str = ""
+    """Of a webhook: what it is signed with, as in ``whsec_<Base64>``."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,5 +56,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Between two looks for changes."""
     streams: int = 100
     """Most streams of one process at a time; more are answered 429."""
+    notice_receivers: tuple[Receiver, ...] = ()
+    """Who is told of alerts that page nobody."""
+    notice_look_s: float = 15.0
+    """Between two looks for what is to be told."""
+    notice_gap_s: float = 60.0
+    """Between two messages to one receiver: what happens meanwhile is told together."""
+    notice_timeout_s: float = 10.0
+    """For one attempt to send."""
+    notice_private: bool = False
+    """Whether webhooks may go to private addresses and without TLS."""
+    smtp_host: str = "localhost"
+    smtp_port: int = 25
+    smtp_security: Literal["none", "starttls", "tls"] = "none"
+    smtp_user: str = ""
+    smtp_password: str = ""
+    mail_from: str = "ucx-proactive@localhost"
+    """Sender of notices by mail."""
     never_fired_days: int = 7
     """Alerts that were pending and never fired are forgotten after this many days."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 from fastapi import APIRouter
 
 import alerting.api
+import alerting.notices.worker
 import alerting.sweep
 import collector.api
 import collector.rolling
@@ -56,3 +58,10 @@ def workers(pool: Pool, rooms: Rooms, clock: Clock) -> dict[str, tuple[Role, Wor
         "rota watch": ("pager", lambda stop: oncall.watch.run(pool, rooms.oncall, clock, stop)),
         "test calls": ("pager", lambda stop: oncall.drill.run(pool, rooms.oncall, clock, stop)),
     }
+
+
+async def _sweep(pool: Pool, rooms: Rooms, clock: Clock, stop: asyncio.Event) -> None:
+    """What happens when nothing happens, and what is told of it."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(alerting.sweep.run(pool, rooms.alerting, clock, stop))
+        group.create_task(alerting.notices.worker.run(pool, rooms.alerting, clock, stop))

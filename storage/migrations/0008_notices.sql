@@ -33,3 +33,28 @@ CREATE TABLE alert_note (                   -- what people said about an alert: 
     PRIMARY KEY (tenant_id, alert_id, note_no),
     FOREIGN KEY (tenant_id, alert_id) REFERENCES alert ON DELETE CASCADE
 );
+
+CREATE TABLE notice (                       -- a message about alerts that page nobody, to one receiver; an outbox
+    notice_id    uuid PRIMARY KEY,          -- the same at every attempt: the receiver tells doubles by it
+    receiver     text NOT NULL,             -- name in the settings
+    document     jsonb NOT NULL,            -- what it says; shape: alerting/notices/plan.py
+    created_at   timestamptz NOT NULL,
+    attempts     integer NOT NULL DEFAULT 0,
+    next_at      timestamptz NOT NULL,      -- of the next attempt; moved on by a claim, as its lease
+    done_at      timestamptz,               -- sent or given up
+    failure      text                       -- of the newest attempt; NULL: it was sent, or never tried
+);
+CREATE INDEX notice_due ON notice (next_at) WHERE done_at IS NULL;
+CREATE INDEX notice_newest ON notice (receiver, created_at);
+
+CREATE TABLE notice_told (                  -- which alert was told to whom, when: so that repeats are few
+    receiver    text NOT NULL,
+    tenant_id   integer NOT NULL,
+    alert_id    bigint NOT NULL,
+    at          timestamptz NOT NULL,
+    ended       boolean NOT NULL,           -- told that it is over
+    problem_key text NOT NULL,
+    PRIMARY KEY (receiver, tenant_id, alert_id, at, ended),
+    FOREIGN KEY (tenant_id, alert_id) REFERENCES alert ON DELETE CASCADE
+);
+CREATE INDEX notice_told_problem ON notice_told (receiver, problem_key, at);

@@ -1,0 +1,1 @@
+"""Notices: alerts that page nobody, told by mail and signed webhook."""
