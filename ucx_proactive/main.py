@@ -28,6 +28,9 @@ COMMANDS = {
     "rules": ("rules", "Check, test and load rule packs."),
     "oncall": ("oncall", "Who is on call, paging switches."),
     "audit": ("audit", "Watch on-call from outside, through another provider."),
+    "backup": ("backup", "Copy the whole database, and check the copy."),
+    "restore": ("restore", "Fill an empty database from a backup; paging stays off in it."),
+    "storage": ("storage", "What the database holds."),
     "doctor": ("doctor", "Find out what is wrong with this installation."),
 }
 
