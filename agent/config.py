@@ -30,6 +30,7 @@ import yaml
 from agent import watchlist
 from agent.address import fault_of_url
 from agent.checks.database import DatabaseRule
+from agent.checks.peers import PeerRule
 from agent.checks.probe import CertificateRule, ProbeRule
 from agent.checks.process import ProcessRule
 from agent.checks.service import ServiceRule
@@ -42,7 +43,7 @@ from wire.limits import SPOOL_HORIZON_DAYS
 
 CHECKS = (
     *("cpu", "memory", "volume", "disk", "network", "process", "host", "agent", "top"),
-    *("service", "probe", "storage", "facts", "database", "events"),
+    *("service", "probe", "storage", "facts", "database", "events", "peers"),
 )
 _MAX_FILE_BYTES = 1_048_576
 _MAX_PROCESSES = 30
@@ -96,6 +97,7 @@ class Config(msgspec.Struct, frozen=True):
     facts_file: Path | None = None
     facts_max_age: float = 900.0
     databases: tuple[DatabaseRule, ...] = ()
+    cluster: tuple[PeerRule, ...] = ()
     events_per_minute: float = 60.0
     journal: JournalConfig | None = None
     log_files: tuple[LogFile, ...] = ()
@@ -369,5 +371,6 @@ _FIELDS: dict[str, Callable[[_Reader, yaml.Node, str], dict[str, Any]]] = {
     "facts_file": _Reader.path,
     "facts_max_age": _seconds(10, 604_800),
     "databases": _watched(watchlist.databases),
+    "cluster": _watched(watchlist.cluster),
     "events": _watched(watchlist.events),
 }

@@ -14,6 +14,7 @@ from agent.checks.host import HostCheck
 from agent.checks.memory import MemoryCheck
 from agent.checks.network import NetworkCheck
 from agent.checks.own import OwnCheck, OwnState
+from agent.checks.peers import PeersCheck
 from agent.checks.probe import ProbeCheck
 from agent.checks.process import ProcessCheck
 from agent.checks.service import ServiceCheck
@@ -71,6 +72,8 @@ def _configured(config: Config, now_s: Callable[[], float]) -> list[Check]:
         found.append(StorageCheck(config.storage))
     if config.facts_file is not None:
         found.append(FactsCheck(config.facts_file, config.facts_max_age, now_s))
+    if config.cluster:
+        found.append(PeersCheck(config.cluster, now_s))
     if config.databases:
         found.append(DatabaseCheck(config.databases))
     return found

@@ -7,6 +7,7 @@
     facts_file: /var/lib/ucx/facts.json            # what only the platform knows: agent/checks/facts.py
     facts_max_age: 900                             # seconds after which that file says nothing any more
     databases: [{name: ucx, engine: postgresql, host: localhost, user: ucx_agent, password_file: /etc/pw}]
+    cluster: [{name: node-2, host: node-2.example.com}]   # whose clocks to compare, by NTP
     events:
       per_minute: 60                               # of each log; what is held back is counted and told
       journal: {units: ["ucx*"], identifiers: [], priority: warning}
@@ -33,6 +34,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from agent.checks.database import ENGINES, DatabaseRule
+from agent.checks.peers import PeerRule
 from agent.checks.probe import CertificateRule, ProbeRule
 from agent.checks.service import CLASSES, ServiceRule
 from agent.checks.storage import StorageRule
@@ -269,6 +271,17 @@ def databases(reader: Reader, node: yaml.Node, field: str) -> dict[str, Any]:
         return DatabaseRule(**{**merged, "port": int(merged["port"])})
 
     return {"databases": _listed(reader, node, field, one)}
+
+
+def cluster(reader: Reader, node: yaml.Node, field: str) -> dict[str, Any]:
+    """``cluster``."""
+    known = {"name": reader.text, "host": reader.text, "port": number(reader, 1, 65_535)}
+
+    def one(entry: yaml.Node, where: str) -> PeerRule | None:
+        read = reader.mapping(entry, where, known, ("name", "host"))
+        return None if read is None else PeerRule(read["name"], read["host"], int(read.get("port", 123)))
+
+    return {"cluster": _listed(reader, node, field, one)}
 
 
 def events(reader: Reader, node: yaml.Node, field: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from agent.checks.disk import DiskCheck, latency
 from agent.checks.memory import MemoryCheck
 from agent.checks.network import NetworkCheck
 from agent.checks.own import CheckHealth, OwnState
+from agent.checks.peers import PeerRule
 from agent.checks.probe import ProbeRule
 from agent.checks.process import ProcessCheck, ProcessRule
 from agent.checks.service import ServiceCheck, ServiceRule, Systemd
@@ -332,6 +333,7 @@ class Everything:
         services=(ServiceRule("ssh"),),
         probes=(ProbeRule("portal", "https://127.0.0.1:9/"),),
         storage=(StorageRule("archive", Path("/nowhere")),),
+        cluster=(PeerRule("n2", "127.0.0.1", 9),),
         databases=(DatabaseRule("ucx", "postgresql", "127.0.0.1", 9, "nobody", "ucx"),),
         log_files=(LogFile("app", Path("/nowhere/app.log"), ()),),
     )

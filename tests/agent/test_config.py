@@ -122,7 +122,7 @@ def test_the_example_of_what_to_watch_is_good() -> None:
     assert config.journal.units == ("ucx*",)
     assert (config.events_per_minute, config.facts_max_age) == (60, 900)
     assert [check.name for check in _configured(config, lambda: 0.0)] == [
-        *("service", "probe", "storage", "facts", "database")
+        *("service", "probe", "storage", "facts", "peers", "database")
     ]
     assert {feed.name for feed in make_feeds(config, lambda: 0.0)} >= {"file:ucx-platform", "journal"}
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from psycopg.conninfo import conninfo_to_dict
 from agent.checks.database import DatabaseCheck, DatabaseRule
 from agent.checks.database import ask as ask_database
 from agent.checks.facts import FactsCheck
+from agent.checks.peers import PeerRule, PeersCheck, offset
 from agent.checks.probe import CertificateRule, ProbeCheck, ProbeRule
 from agent.checks.service import ServiceCheck, ServiceRule, Systemd
 from agent.checks.storage import PROBE_FILE, StorageCheck, StorageRule
@@ -292,6 +294,65 @@ def test_facts_that_are_not_as_described_fail_the_check(tmp_path: Path, text: st
         FactsCheck(path, 900, time.time).read(0.0)
 
 
+# ---- clocks of the cluster ----------------------------------------------------------------------------
+
+
+class TimeServer(threading.Thread):
+    """Answers NTP on loopback as RFC 4330 says, with a clock that is ahead; or misbehaves."""
+
+    def __init__(self, ahead_s: float, change: Callable[[bytearray], None] = lambda _: None) -> None:
+        super().__init__(daemon=True)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = int(self._socket.getsockname()[1])
+        self._ahead_s = ahead_s
+        self._change = change
+        self.start()
+
+    def run(self) -> None:
+        asked, client = self._socket.recvfrom(512)
+        assert (len(asked), asked[0]) == (48, 0x23), "version 4, a client"
+        answer = bytearray(48)
+        answer[0], answer[1] = 0x24, 2
+        answer[24:32] = asked[40:48]
+        stamp = int((time.time() + self._ahead_s + 2_208_988_800) * 2**32) % 2**64
+        answer[32:40] = answer[40:48] = stamp.to_bytes(8, "big")
+        self._change(answer)
+        self._socket.sendto(answer, client)
+        self._socket.close()
+
+
+@pytest.mark.parametrize("ahead_s", [20.0, -3600.0, 0.0])
+def test_a_node_whose_clock_differs_is_seen(ahead_s: float) -> None:
+    """Node minus host, to a fraction of a second."""
+    server = TimeServer(ahead_s)
+    check = PeersCheck([PeerRule("n2", "127.0.0.1", server.port)], time.time)
+    assert by_name(check.read(0.0)) == {"ucx.cluster.clock.offset n2": pytest.approx(ahead_s, abs=1)}
+
+
+def _unsynchronised(answer: bytearray) -> None:
+    answer[0] |= 0xC0
+
+
+def _unasked(answer: bytearray) -> None:
+    answer[24] ^= 1
+
+
+@pytest.mark.parametrize("change", [_unsynchronised, _unasked, lambda a: a.__delitem__(slice(40, 48))])
+def test_an_answer_that_is_none_gives_no_value(change: Callable[[bytearray], None]) -> None:
+    """A node that does not know the time, an answer nobody asked for, a short one; nobody there."""
+    rules = [PeerRule("bad", "127.0.0.1", TimeServer(5, change).port), PeerRule("gone", "127.0.0.1", 9)]
+    assert list(PeersCheck(rules, time.time).read(0.0).values) == [None, None]
+
+
+def test_time_goes_on_after_2036() -> None:
+    """NTP's seconds begin anew then: the era that is near is meant."""
+    now = 2_208_988_800.0 + 5  # 2040
+    stamp = int((now + 20 + 2_208_988_800) * 2**32) % 2**64
+    answer = bytes([0x24, 2]) + bytes(22) + b"m" * 8 + stamp.to_bytes(8, "big") * 2
+    assert offset(answer, b"m" * 8, now, now) == pytest.approx(20)
+
+
 # ---- databases ----------------------------------------------------------------------------------------
 
 
@@ -372,8 +433,6 @@ def mariadb() -> Iterator[tuple[int, str]]:
         "--auth-root-authentication-method=normal",
     ]
     subprocess.run(install, check=True, capture_output=True)
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     command = [
@@ -399,8 +458,6 @@ def mariadb() -> Iterator[tuple[int, str]]:
 
 
 def _await_mariadb(port: int) -> None:
-    import socket
-
     end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
