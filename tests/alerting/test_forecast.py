@@ -63,6 +63,24 @@ def test_a_saw_tooth_never_cries_wolf(
 
 
 @QUICK
+@given(
+    st.integers(0, 2**32), st.floats(1, 24), st.floats(0.05, 0.98), st.floats(0.05, 2.0), st.floats(2.25, 15)
+)
+def test_daily_saws_need_little_history(
+    seed: int, period_h: float, falling: float, above: float, days: float
+) -> None:
+    """What comes and goes by the day or faster is known for what it is as soon as anything is said at all."""
+    rand = random.Random(seed)
+    phase = rand.random()
+
+    def value(at: float) -> float:
+        turn = (at / HOUR / period_h + phase) % 1.0
+        return above + 1.0 - (turn / falling if turn < falling else (1 - turn) / (1 - falling))
+
+    assert foresee(series(days, value), 0.0).latest_s > DAY
+
+
+@QUICK
 @given(st.integers(0, 2**32), st.floats(0.01, 1.0), st.floats(2.25, 15))
 def test_noise_never_cries_wolf(seed: int, noise: float, days: float) -> None:
     """A level that only trembles stays out of sight, however little is known of its past."""
