@@ -104,9 +104,8 @@ class Spool:
         store.close()
         self._set_aside("other-agent")
         if total.batches:
-            self._report(
-                "spool.dropped", f"{total.batches} batches of the host's earlier identity were set aside."
-            )
+            what = f"{total.batches} batches of the host's earlier identity were set aside."
+            self._report("spool.dropped", what)
         return Store(self._path, self._agent)
 
     def _replace(self, fault: sqlite3.Error) -> Store:
@@ -174,8 +173,7 @@ class Spool:
         self._put(lambda store, now: store.put_events(events, now + correction_ms, correction_ms))
 
     def put_marked(self, events: list[Event], correction_ms: int, feed: str, bookmark: str) -> bool:
-        """Keep what was read of a log, and how far, in one transaction; False when the disk does not let us:
-        then nothing was kept, and the log is to be read again from where it was."""
+        """Keep what was read of a log, and how far, in one transaction; False = nothing was kept."""
         with self._mutex:
             created, mark = self._now_ms() + correction_ms, (BOOKMARK + feed, bookmark)
             done = self._try_disk(lambda disk: disk.put_marked(events, created, correction_ms, mark))
@@ -280,11 +278,9 @@ class Spool:
 
     def _drop_damaged(self, batch: Stored) -> None:
         store = self._store_of(batch.id)
-        if store is not None and self._give_up(
-            store, [(batch.id, batch.kind, batch.items)], "its bytes changed"
-        ):
-            return
-        self._gone.add(batch.id)
+        row = [(batch.id, batch.kind, batch.items)]
+        if store is None or not self._give_up(store, row, "its bytes changed"):
+            self._gone.add(batch.id)
 
     def layout(self, digest: bytes) -> bytes | None:
         """A layout's canonical bytes."""
@@ -303,9 +299,8 @@ class Spool:
         """A receipt says that it will never be taken."""
         with self._mutex:
             self.counters["batches_refused"] += 1
-            self._report(
-                "batch.refused", f"The collector refused a batch of {batch.items} {batch.kind}: {reason}"
-            )
+            what = f"The collector refused a batch of {batch.items} {batch.kind}: {reason}"
+            self._report("batch.refused", what)
             self._forget(batch, batches_refused=str(self.counters["batches_refused"]))
 
     def renumber(self, batch: Stored, reason: str) -> None:

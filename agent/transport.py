@@ -10,6 +10,7 @@ http.client does the work: a larger client costs a customer's host more memory t
 from __future__ import annotations
 
 import http.client
+import select
 import socket
 import ssl
 import threading
@@ -106,9 +107,18 @@ class Transport:
         return self._exchange(self._open(), method, path, body, headers)
 
     def _kept(self) -> http.client.HTTPConnection | None:
-        if self._connection is not None and time.monotonic() - self._used_s > KEEP_S:
+        """The connection of the last request, unless it is old or the other side has closed it: a batch sent
+        into a closed connection travels for nothing."""
+        if self._connection is not None and (time.monotonic() - self._used_s > KEEP_S or self._has_ended()):
             self.close()
         return self._connection
+
+    def _has_ended(self) -> bool:
+        """Between two requests nothing is to be read; what can be read there is the end."""
+        try:
+            return self._socket is None or bool(select.select([self._socket], [], [], 0)[0])
+        except (OSError, ValueError):
+            return True
 
     def _open(self) -> http.client.HTTPConnection:
         via = (self._proxy.host, self._proxy.port) if self._proxy else (self._host, self._port)

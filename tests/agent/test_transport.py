@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,6 +108,29 @@ def test_a_kept_connection_that_went_away_is_replaced(collector: Collector) -> N
     transport._socket.shutdown(socket.SHUT_RDWR)
     assert transport.request("POST", "/v1/batches", b"", {}).status == 401
     transport.close()
+
+
+def test_nothing_is_sent_into_a_connection_that_has_ended() -> None:
+    """A collector closes idle connections: the next batch travels once, over a new one.
+
+    Broken twin: without looking first, each request after a pause is sent twice."""
+    answer = b"HTTP/1.1 401 x\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        transport = Transport(f"http://127.0.0.1:{server.getsockname()[1]}")
+        asking = threading.Thread(target=transport.request, args=("POST", "/", b"", {}))
+        asking.start()
+        line, _ = server.accept()
+        line.recv(65_536)
+        line.sendall(answer)
+        asking.join()
+        assert transport._kept() is not None
+        line.shutdown(socket.SHUT_WR)
+        assert transport._socket is not None
+        select.select([transport._socket], [], [], 10)
+        assert transport._kept() is None
+        assert line.recv(10) == b""
+        line.close()
+        transport.close()
 
 
 @pytest.fixture
