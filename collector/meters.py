@@ -61,3 +61,8 @@ class Meters:
         self.expired = Counter(
             "ucx_collector_ledger_expired_total", "Ledger rows deleted past the horizon", registry=registry
         )
+        self.unpacked = Gauge(
+            "ucx_collector_unpacked_chunks",
+            "Pieces of tables that could not be packed in the last round: alarm when above 0",
+            registry=registry,
+        )

@@ -42,6 +42,8 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """Rollups over 5 minutes are kept this long, in days."""
     hourly_retention_days: Annotated[int, Meta(ge=1)] = 400
     """Rollups over an hour are kept this long, in days."""
+    pack_after_days: Annotated[int, Meta(ge=1)] = 3
+    """Days of frames, events and rollups are packed when this old, where TimescaleDB can, in days."""
     rollup_every_s: Positive = 30.0
     """Time between two rounds of the rollups, in seconds."""
     event_retention_days: Annotated[int, Meta(ge=1)] = 400

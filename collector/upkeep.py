@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from collector.directory import Q
 from collector.meters import Meters
 from collector.settings import CollectorSettings
-from storage.partition import drop_expired, ensure_partitions
+from storage.partition import drop_expired, ensure_partitions, pack
 from storage.pool import Pool
 from wire.clock import Clock
 from wire.limits import LEDGER_HORIZON_DAYS, MAX_FUTURE_S
@@ -29,6 +29,16 @@ async def prepare(pool: Pool, settings: CollectorSettings, now: datetime) -> Non
     async with pool.connection() as conn:
         for table in TABLES:
             await ensure_partitions(conn, table, now, behind=behind)
+
+
+async def shrink(pool: Pool, settings: CollectorSettings, now: datetime) -> int:
+    """Pack what hardly changes any more, where the database can; returns how many pieces could not be."""
+    left = 0
+    async with pool.connection() as conn:
+        for table in TABLES:
+            work = await pack(conn, table, now, after=timedelta(days=settings.pack_after_days))
+            left += len(work.postponed)
+    return left
 
 
 async def expire(pool: Pool, settings: CollectorSettings, now: datetime) -> int:
@@ -66,6 +76,7 @@ async def run(
         await prepare(pool, settings, now)
         gone = await expire(pool, settings, now)
         meters.expired.inc(gone)
+        meters.unpacked.set(await shrink(pool, settings, now))
         if gone:
             log.info("ledger: %d keys are past the horizon of %d days", gone, LEDGER_HORIZON_DAYS)
         with contextlib.suppress(TimeoutError):

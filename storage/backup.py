@@ -183,7 +183,11 @@ def _run(clients: Clients, name: str, url: str, *options: str) -> None:
     parts = conninfo_to_dict(url)
     password = parts.pop("password", None)
     secret = {"PGPASSWORD": str(password)} if password is not None else {}
-    _program(clients, name, [*options, f"--dbname={make_conninfo(**parts)}"], secret)
+    _program(clients, name, [*options, f"--dbname={_conninfo(parts)}"], secret)
+
+
+def _conninfo(parts: Mapping[str, Any]) -> str:
+    return make_conninfo(**parts)
 
 
 def _read_back(clients: Clients, folder: Path) -> None:

@@ -71,22 +71,35 @@ class Partitions(Protocol):
     async def drop_expired(self, conn: Connection, table: str, now: datetime, *, keep: timedelta) -> Work:
         """Removes what is wholly older than ``now - keep``."""
 
+    async def pack(self, conn: Connection, table: str, now: datetime, *, after: timedelta) -> Work:
+        """Makes what is wholly older than ``now - after`` smaller, where the server can; it stays readable,
+        and late rows still find their way in."""
 
-async def choose(conn: Connection) -> Partitions:
-    """The implementation for the server behind ``conn``."""
-    return PlainPartitions()
+
+async def choose(conn: Connection, table: str) -> Partitions:
+    """The implementation that keeps ``table``: TimescaleDB's when the server has it and the table began with
+    it, or has no partition yet; a table that has begun plainly stays so."""
+    from storage.hypertable import Hypertables, adopt  # it needs this module's types
+
+    _check_name(table)
+    return Hypertables() if await adopt(conn, table) else PlainPartitions()
 
 
 async def ensure_partitions(
     conn: Connection, table: str, now: datetime, *, behind: timedelta, ahead: timedelta = AHEAD
 ) -> Work:
-    """``Partitions.ensure`` of the server's implementation."""
-    return await (await choose(conn)).ensure(conn, table, now, behind=behind, ahead=ahead)
+    """``Partitions.ensure`` of the table's implementation."""
+    return await (await choose(conn, table)).ensure(conn, table, now, behind=behind, ahead=ahead)
 
 
 async def drop_expired(conn: Connection, table: str, now: datetime, *, keep: timedelta) -> Work:
-    """``Partitions.drop_expired`` of the server's implementation."""
-    return await (await choose(conn)).drop_expired(conn, table, now, keep=keep)
+    """``Partitions.drop_expired`` of the table's implementation."""
+    return await (await choose(conn, table)).drop_expired(conn, table, now, keep=keep)
+
+
+async def pack(conn: Connection, table: str, now: datetime, *, after: timedelta) -> Work:
+    """``Partitions.pack`` of the table's implementation."""
+    return await (await choose(conn, table)).pack(conn, table, now, after=after)
 
 
 def wanted_days(now: datetime, behind: timedelta, ahead: timedelta) -> list[date]:
@@ -155,6 +168,10 @@ class PlainPartitions:
             except (errors.LockNotAvailable, errors.ObjectNotInPrerequisiteState, errors.UndefinedTable):
                 postponed.append(name)  # locked, or another process is dropping it
         return _report(table, Work(tuple(done), tuple(postponed)))
+
+    async def pack(self, conn: Connection, table: str, now: datetime, *, after: timedelta) -> Work:
+        """See ``Partitions.pack``: PostgreSQL alone cannot."""
+        return Work()
 
 
 async def _existing(conn: Connection, table: str) -> Existing:

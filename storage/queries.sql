@@ -35,3 +35,42 @@ JOIN LATERAL (SELECT relid FROM pg_partition_tree(root.oid) UNION SELECT root.oi
 JOIN pg_class AS part ON part.oid = tree.relid AND part.relkind = 'r'
 WHERE root.relnamespace = 'public'::regnamespace AND root.relkind IN ('r', 'p') AND NOT root.relispartition
 GROUP BY root.oid, root.relname;
+
+-- name: table_kind
+-- Whether a table is partitioned, has partitions, and whether TimescaleDB is offered and installed here.
+SELECT relkind = 'p', EXISTS (SELECT FROM pg_inherits WHERE inhparent = class.oid),
+       EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb'),
+       EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')
+FROM pg_class AS class WHERE oid = to_regclass(%(table)s);
+
+-- name: is_hypertable
+-- Whether TimescaleDB keeps a table.
+SELECT EXISTS (SELECT FROM timescaledb_information.hypertables
+               WHERE hypertable_schema = 'public' AND hypertable_name = %(table)s);
+
+-- name: make_hypertable
+-- Chunks of a day; our own keys are its indexes.
+SELECT create_hypertable(%(table)s::regclass, by_range('time', interval '1 day'), create_default_indexes => false);
+
+-- name: has_layout
+-- Whether a table's rows are in layouts.
+SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%(table)s) AND attname = 'layout_id');
+
+-- name: timescale_licence
+-- 'timescale' has the columnstore, 'apache' has not.
+SELECT current_setting('timescaledb.license');
+
+-- name: drop_chunks
+-- Removes the chunks that lie wholly before a time.
+SELECT drop_chunks(%(table)s::regclass, older_than => %(before)s::timestamptz);
+
+-- name: chunks_to_pack
+-- Chunks wholly before a time that are not packed, or have got late rows since.
+SELECT format('%%I.%%I', chunk_schema, chunk_name) FROM timescaledb_information.chunks
+WHERE hypertable_schema = 'public' AND hypertable_name = %(table)s AND NOT is_compressed
+  AND range_end <= %(before)s::timestamptz
+ORDER BY range_start;
+
+-- name: pack_chunk
+-- Turns one chunk into columns.
+CALL convert_to_columnstore(%(chunk)s::regclass);

@@ -48,7 +48,8 @@ async def read(conn: AsyncConnection[tuple[Any, ...]]) -> Stats:
     assert about is not None
     rows = await (await conn.execute(Q.table_sizes)).fetchall()
     tables = sorted((_table(*row) for row in rows), key=lambda t: -(t.table_bytes + t.index_bytes))
-    return Stats(*about, tuple(tables))
+    server, database_bytes, wal_bytes = about
+    return Stats(server, database_bytes, wal_bytes, tuple(tables))
 
 
 def _table(name: str, rows: int, table_bytes: int, index_bytes: int, partitions: list[str]) -> TableStats:

@@ -22,7 +22,7 @@ def _value(url: str, query: str) -> object:
 def test_a_restored_copy_is_whole_and_rings_nobody(
     database_url: str, empty_database_url: str, tmp_path: Path
 ):
-    """What was committed is there, the tables are up to date, and the paging switch is off with its reason."""
+    """What was committed is there, the tables are up to date, and the paging switch is off, for a reason."""
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute("INSERT INTO tenant (key, name, created_at) VALUES ('acme', 'Acme', now())")
     folder = tmp_path / "monday"
