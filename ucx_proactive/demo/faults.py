@@ -28,8 +28,9 @@ MAX_MEMORY = 2 * 1024**3
 MAX_FILE = 4 * 1024**3
 """At most this many bytes of disk are taken (and never more than a quarter of what is free)."""
 
-PLATFORM_PROCESS = "ucx-demo-switch"
-"""Name of the stand-in for one of the platform's own processes (``--fault process`` kills it)."""
+PLATFORM_PROCESS = f"ucx-demo-{os.getpid() % 1_000_000}"
+"""Name of the stand-in for one of the platform's own processes (``--fault process`` kills it): at most the
+15 characters that Linux keeps, and another in each demo, or a second demo would hide that it is gone."""
 
 
 class Fault(StrEnum):
