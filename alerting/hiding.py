@@ -7,19 +7,36 @@ does not fire.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from alerting.inputs import Change
 from alerting.published import State
 from alerting.rule import Rule
 from alerting.state import Told
 
 OPEN = frozenset({State.FIRING.value, State.RECOVERING.value})
+RECENT_MS = 15 * 60_000
+"""A P1 is taken for a consequence only of what began at most so long before it: what has been known for days
+(a retired instance that is down) must not keep a new outage from ringing."""
 
 
-def hidden_by(rule: Rule, causes: dict[str, str]) -> str:
-    """Why alerts of ``rule`` are consequences now; empty: they are not. ``causes``: open rule ids, names."""
-    for cause in rule.hidden_by:
-        if cause in causes and cause != rule.id:
-            return f"a consequence of '{causes[cause]}' ({cause})"
+class Cause(NamedTuple):
+    """A rule with something open."""
+
+    name: str
+    since_ms: int
+    """When the newest of it began."""
+
+
+def hidden_by(rule: Rule, told: Told, causes: Mapping[str, Cause]) -> str:
+    """Why an alert of ``rule`` is a consequence now; empty: it is not. ``causes`` by rule id."""
+    for rule_id in rule.hidden_by:
+        cause = causes.get(rule_id)
+        if cause is None or rule_id == rule.id:
+            continue
+        if told.priority != 1 or cause.since_ms >= told.since - RECENT_MS:
+            return f"a consequence of '{cause.name}' ({rule_id})"
     return ""
 
 

@@ -6,8 +6,9 @@ What is not plainly healthy has a track, and each track is looked at in every fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import ParamSpec, TypeVar
 
 import msgspec
@@ -209,10 +210,18 @@ class Judge:
         except Exception as error:
             self.failing[rule.id] = clean(f"{type(error).__name__}: {error}")[:500]
 
-    def _causes(self) -> dict[str, str]:
-        """Rules with something open on this host, by name."""
-        ids = {key[0] for held in (self.tracks, self.events) for key in held} | set(self.silent)
-        return {i: rule.name for i in ids if (rule := self._in_force(i))}
+    def _causes(self) -> dict[str, hiding.Cause]:
+        """Rules with something open on this host."""
+        causes: dict[str, hiding.Cause] = {}
+        held: Iterable[Track | EventTrack | SilentTrack] = chain(
+            self.tracks.values(), self.events.values(), self.silent.values()
+        )
+        for track in held:
+            rule = self._in_force(track.rule_id)
+            known = causes.get(track.rule_id)
+            if rule is not None and (known is None or known.since_ms < track.told.since):
+                causes[rule.id] = hiding.Cause(rule.name, track.told.since)
+        return causes
 
     def _rehide(self, at: int) -> None:
         """Open alerts whose cause came or went."""
@@ -220,7 +229,7 @@ class Judge:
             rule = self._in_force(key[0])
             if rule is None or not rule.hidden_by:
                 continue
-            hidden = hiding.hidden_by(rule, self._causes())
+            hidden = hiding.hidden_by(rule, track.told, self._causes())
             change = hiding.turned(track.told, hidden, at)
             if change is not None:
                 told = _changed(track.told, hidden=hidden)
@@ -233,7 +242,7 @@ class Judge:
         if key in self.tracks and told.fired_at == change.at_ms:
             self.recent[key] = flapping.fired(self.recent.get(key, ()), change.at_ms)
         if rule and rule.hidden_by and key in self.tracks and told.state in hiding.OPEN:
-            told = _changed(told, hidden=hiding.hidden_by(rule, self._causes()))
+            told = _changed(told, hidden=hiding.hidden_by(rule, told, self._causes()))
             self.tracks[key] = _changed(self.tracks[key], told=told)
         self.alerts.append(wording.alert_change(self.scope, rule, key, told, change))
 

@@ -11,17 +11,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgspec
-from dateutil.rrule import rrule, rruleset, rrulestr
+from dateutil.rrule import rrule, rrulestr
 
 from alerting import regex
 from alerting.rule import pattern_matches
 
-_FREQUENCIES = ("HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY")
+_FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
+_PARTS = frozenset(
+    {"FREQ", "INTERVAL", "COUNT", "UNTIL", "BYDAY", "BYMONTHDAY", "BYMONTH", "BYHOUR", "BYSETPOS", "WKST"}
+)
+"""Parts of a recurrence that are read: what would recur within an hour costs the evaluation too much."""
+_HORIZON = timedelta(days=9 * 366)
+"""A recurrence begins at least once within so long (29 February may have to wait for eight years)."""
 _UNTIL = re.compile(r"UNTIL=(\d{8}T\d{6})Z")
 _MARGIN = timedelta(days=1)
 """Wider than any zone's shift, so that no occurrence is overlooked about a change of clocks."""
@@ -102,10 +109,22 @@ def occurrences(mute: Mute, start: datetime, end: datetime) -> list[Occurrence]:
         return [once] if once.start <= end and once.end >= start else []
     zone = ZoneInfo(mute.zone)
     first, last = _wall(mute.starts_at, zone), _wall(mute.ends_at, zone)
-    rule = read_recurrence(mute.recurrence, first, zone)
-    begins = rule.between(_wall(start, zone) - (last - first) - _MARGIN, _wall(end, zone) + _MARGIN, inc=True)
+    since, until = _wall(start, zone) - (last - first) - _MARGIN, _wall(end, zone) + _MARGIN
+    begins = _begins(mute.recurrence, first, mute.zone, _midnight(since), _midnight(until + _MARGIN))
     found = [Occurrence(_utc(b, zone, fold=0), _utc(b + (last - first), zone, fold=1)) for b in begins]
     return [o for o in found if o.start <= end and o.end >= start]
+
+
+@lru_cache(maxsize=4096)
+def _begins(text: str, first: datetime, zone: str, since: datetime, until: datetime) -> tuple[datetime, ...]:
+    """Wall times at which a recurrence begins. Remembered, as a recurrence is counted from its first time on
+    and is asked about in every commit: whole days are asked for, so that one answer serves a day."""
+    rule = read_recurrence(text, first, ZoneInfo(zone))
+    return tuple(rule.between(since, until, inc=True))
+
+
+def _midnight(wall: datetime) -> datetime:
+    return wall.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _wall(at: datetime, zone: ZoneInfo) -> datetime:
@@ -116,16 +135,21 @@ def _utc(wall: datetime, zone: ZoneInfo, *, fold: int) -> datetime:
     return wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
 
 
-def read_recurrence(text: str, first: datetime, zone: ZoneInfo) -> rrule | rruleset:
+def read_recurrence(text: str, first: datetime, zone: ZoneInfo) -> rrule:
     """The rule of a recurrence whose first occurrence begins at wall time ``first``. Raises ValueError."""
     parts = dict(part.partition("=")[::2] for part in text.upper().split(";"))
+    if unknown := sorted(parts.keys() - _PARTS):
+        raise ValueError(f"{unknown[0]} is not read here; known are {', '.join(sorted(_PARTS))}")
     if parts.get("FREQ") not in _FREQUENCIES:
         raise ValueError(f"a recurrence has FREQ={' | '.join(_FREQUENCIES)}, as in FREQ=WEEKLY;BYDAY=SU")
     local = _UNTIL.sub(lambda m: f"UNTIL={_local(m[1], zone)}", text.upper())
     try:
-        return rrulestr(local, dtstart=first)
+        rule = rrulestr(local, dtstart=first)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"'{text}' is no recurrence (RFC 5545 RRULE): {error}") from error
+    if not isinstance(rule, rrule):
+        raise ValueError(f"'{text}' must be one RRULE")  # noqa: TRY004 - a fault of the text, like the others
+    return rule
 
 
 def _local(until: str, zone: ZoneInfo) -> str:
@@ -165,7 +189,10 @@ def _recurrence_faults(mute: Mute) -> list[tuple[str, str]]:
     if not mute.recurrence:
         return []
     try:
-        read_recurrence(mute.recurrence, _wall(mute.starts_at, zone), zone)
-    except ValueError as error:
+        first = _wall(mute.starts_at, zone)
+        rule = read_recurrence(mute.recurrence, first, zone)
+        if next(iter(rule.replace(until=first + _HORIZON)), None) is None:
+            return [("recurrence", "never begins")]
+    except (ValueError, OverflowError) as error:
         return [("recurrence", str(error))]
     return []

@@ -18,7 +18,7 @@ from storage.pool import Pool
 from storage.sql import Queries
 from wire.access import Principal, Role
 from wire.clock import Clock
-from wire.problem import FieldError, NotFound, Unprocessable
+from wire.problem import FieldError, Forbidden, NotFound, Unprocessable
 
 Q = Queries.load("alerting")
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -174,7 +174,12 @@ async def _made(conn: Connection, who: Principal, tenant: str, mute: Mute, now: 
 
 
 async def _tenant(conn: Connection, who: Principal, key: str) -> int:
-    """The tenant's id. Raises NotFound, also for a tenant that is not the caller's."""
+    """The tenant's id. Raises NotFound, also for a tenant that is not the caller's, and Forbidden for a key
+    of one site: what mutes may reach the customer's other sites."""
+    if who.deployment_id is not None:
+        raise Forbidden(
+            "This key belongs to one deployment; silences and windows need one of the customer's."
+        )
     row = await (await conn.execute(Q.tenant_id_of, {"tenant": key})).fetchone()
     if row is None or who.tenant_id not in (None, row[0]):
         raise NotFound(f"There is no tenant '{key}' for this key.")

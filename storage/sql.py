@@ -140,14 +140,23 @@ class Usage:
 
 
 def usage(package: str, variable: str = "Q") -> Usage:
-    """Compares every ``Q.<name>`` in ``package``'s sources with its queries.sql. For tests."""
+    """Compares every ``Q.<name>`` in ``package``'s sources with its queries.sql. For tests.
+
+    A subfolder with a queries.sql of its own is a package of its own."""
     queries = Queries.load(package)
     used: dict[str, str] = {}
-    for path in sorted(_folder(package).rglob("*.py")):
+    for path in _sources(_folder(package)):
         for name, line in _attributes(path, variable):
             used.setdefault(name, f"{path.name}:{line}: {name}")
     missing = tuple(place for name, place in used.items() if name not in queries)
     return Usage(missing, tuple(query.name for query in queries if query.name not in used))
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    yield from sorted(folder.glob("*.py"))
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if not (inner / "queries.sql").exists():
+            yield from _sources(inner)
 
 
 def _folder(package: str) -> Path:

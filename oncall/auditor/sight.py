@@ -20,7 +20,7 @@ from oncall.rota_file import BadRota
 from oncall.settings import is_e164
 from storage.sql import Queries
 
-A = Queries.load("oncall.auditor")
+Q = Queries.load("oncall.auditor")
 Conn = AsyncConnection[tuple[Any, ...]]
 WITHIN_S = 20.0
 """Longest time for one look; a database that hangs is a database that is away."""
@@ -50,10 +50,10 @@ async def look(url: str, s: Settings, now: datetime, unsent: Sequence[Line]) -> 
 
 async def _seen(conn: Conn, s: Settings, now: datetime) -> Sight:
     on_call, people = await _people(conn, s, now)
-    alerts = await _rows(conn, A.critical_alerts, {"plans": list(s.plans)})
-    looks = await _rows(conn, A.gap_look)
-    operations = await _rows(conn, A.operations)
-    [(since, answered)] = await _rows(conn, A.synthetic)
+    alerts = await _rows(conn, Q.critical_alerts, {"plans": list(s.plans)})
+    looks = await _rows(conn, Q.gap_look)
+    operations = await _rows(conn, Q.operations)
+    [(since, answered)] = await _rows(conn, Q.synthetic)
     snapshot = Snapshot(
         alerts=tuple(CriticalAlert(*row) for row in alerts),
         gap_look=GapLook(*looks[0]) if looks else None,
@@ -71,13 +71,13 @@ async def _rows(conn: Conn, query: bytes, values: dict[str, Any] | None = None) 
 
 
 async def _switch(conn: Conn) -> Switch | None:
-    rows = await _rows(conn, A.switch)
+    rows = await _rows(conn, Q.switch)
     return Switch(*rows[0][1:]) if rows and not rows[0][0] else None
 
 
 async def _people(conn: Conn, s: Settings, now: datetime) -> tuple[dict[str, str], tuple[Number, ...]]:
     """Key and name of those on call now, and everybody to ring: they, then by role, then the settings'."""
-    rows = [row for row in await _rows(conn, A.phones) if is_e164(row[2])]
+    rows = [row for row in await _rows(conn, Q.phones) if is_e164(row[2])]
     by_key = {key: Number(name, phone) for key, name, phone, _ in rows}
     keys = [key for key in await _on_call(conn, now) if key in by_key]
     held = {role: [row[0] for row in rows if any(h.get("role") == role for h in row[3])] for role in s.roles}
@@ -103,14 +103,14 @@ async def _on_call(conn: Conn, now: datetime) -> list[str]:
 
 async def _untested(conn: Conn, on_call: dict[str, str], s: Settings, now: datetime) -> tuple[str, ...]:
     age = timedelta(seconds=s.test_age_s)
-    [(since,)] = await _rows(conn, A.tests_in_use)
+    [(since,)] = await _rows(conn, Q.tests_in_use)
     if since is None or since > now - age:
         return ()
-    confirmed = {key for (key,) in await _rows(conn, A.confirmed, {"since": now - age})}
+    confirmed = {key for (key,) in await _rows(conn, Q.confirmed, {"since": now - age})}
     return tuple(name for key, name in on_call.items() if key not in confirmed)
 
 
 async def _leave(conn: Conn, auditor: str, unsent: Sequence[Line]) -> None:
     for line in unsent:
         values = msgspec.structs.asdict(line) | {"detail": Jsonb(line.detail), "auditor": auditor}
-        await conn.execute(A.keep, values)
+        await conn.execute(Q.keep, values)

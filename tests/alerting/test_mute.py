@@ -219,3 +219,20 @@ async def test_a_maintenance_window_recurs_in_the_deployments_zone(pool: Pool, a
     assert (await api.client.post("/v1/maintenance", json=body | {"deployment": "ghost"})).status_code == 404
     bad = await api.client.post("/v1/maintenance", json=body | {"recurrence": "FREQ=SOMETIMES"})
     assert bad.json()["errors"][0]["field"] == "recurrence"
+
+
+@pytest.mark.parametrize(
+    "recurrence",
+    [
+        "FREQ=HOURLY;BYMONTH=2;BYMONTHDAY=30",
+        "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30",
+        "FREQ=DAILY;BYMINUTE=0,1,2;BYSECOND=0,1,2",
+        "FREQ=DAILY;BYYEARDAY=1",
+        "FREQ=SECONDLY",
+    ],
+)
+def test_a_recurrence_that_costs_too_much_or_never_begins_is_refused(recurrence: str) -> None:
+    """Recurrences are counted out inside the ingest commit: nobody may hold it up with one."""
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    found = faults(mute_of(start, start + timedelta(hours=1), recurrence))
+    assert [field for field, _ in found] == ["recurrence"]

@@ -81,7 +81,8 @@ async def test_a_loaded_query_runs(pool: Pool) -> None:
 
 def _rooms() -> list[str]:
     root = Path(__file__).parent.parent.parent
-    return sorted(path.parent.name for path in root.glob("*/queries.sql"))
+    found = [*root.glob("*/queries.sql"), *root.glob("*/*/queries.sql")]
+    return sorted(".".join(path.parent.relative_to(root).parts) for path in found)
 
 
 @pytest.mark.parametrize("room", _rooms())

@@ -19,7 +19,7 @@ from ticketing.policy import load_releases, release_named
 from ticketing.published import people
 from ticketing.settings import Settings
 
-N = Queries.load("ticketing.notify")
+Q = Queries.load("ticketing.notify")
 Connection = AsyncConnection[Any]
 _TOLD = ("target-", "calendar-", "deadline-", "asia-pacific-hours", "no-sla-by-channel")
 """Codes of the reasons that a customer is told."""
@@ -47,7 +47,7 @@ async def enqueue(
     staff = await people(conn)
     for letter in letters(told, known, staff, priority, due_at):
         if letter.channel == "webhook" or settings.smtp_host:
-            await conn.execute(N.insert_letter, _values(key, letter, now))
+            await conn.execute(Q.insert_letter, _values(key, letter, now))
 
 
 def _values(key: tuple[int, int], letter: Letter, now: datetime) -> dict[str, Any]:
@@ -65,12 +65,12 @@ def _values(key: tuple[int, int], letter: Letter, now: datetime) -> dict[str, An
 
 async def _surroundings(conn: Connection, key: tuple[int, int]) -> Surroundings | None:
     values = {"tenant_id": key[0], "ticket_id": key[1]}
-    row = await (await conn.execute(N.surroundings, values)).fetchone()
+    row = await (await conn.execute(Q.surroundings, values)).fetchone()
     if row is None:
         return None
     number, title, customer, facts, deployment, zone, language, channel, snapshot, deployment_id = row
     contacts = {"tenant_id": key[0], "deployment_id": deployment_id}
-    readers = await (await conn.execute(N.readers, contacts)).fetchall()
+    readers = await (await conn.execute(Q.readers, contacts)).fetchall()
     return Surroundings(
         number=number,
         title=title,

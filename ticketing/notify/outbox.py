@@ -27,7 +27,7 @@ from ticketing.notify.webhook import Hook
 from ticketing.settings import Settings
 from wire.clock import Clock
 
-N = Queries.load("ticketing.notify")
+Q = Queries.load("ticketing.notify")
 log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 15.0
 LONGEST_PAUSE_S = 6 * 3600.0
@@ -72,7 +72,7 @@ async def send_due(pool: Pool, settings: Settings, ways: Mapping[str, Transport]
     lease = timedelta(seconds=4 * settings.notify_timeout_s + 30)
     values = {"now": clock(), "lease": lease, "limit": BATCH}
     async with pool.connection() as conn:
-        rows = await (await conn.execute(N.claim_letters, values)).fetchall()
+        rows = await (await conn.execute(Q.claim_letters, values)).fetchall()
     await asyncio.gather(*(_attempt(pool, settings, ways, clock, row) for row in rows))
     return len(rows)
 
@@ -94,12 +94,12 @@ async def _attempt(
     now = clock()
     async with pool.connection() as conn:
         if error is None:
-            await conn.execute(N.letter_sent, key | {"now": now})
+            await conn.execute(Q.letter_sent, key | {"now": now})
             SENT.labels(channel).inc()
             return
         again = next_try(error, attempts, created_at, now, settings)
         text = str(error).replace("\x00", "?")[:1000]
-        await conn.execute(N.letter_failed, key | {"now": now, "next_try_at": again, "error": text})
+        await conn.execute(Q.letter_failed, key | {"now": now, "next_try_at": again, "error": text})
     _count_failure(channel, outbox_id, again, text)
 
 
