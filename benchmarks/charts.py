@@ -65,9 +65,9 @@ async def fill(pool: Pool, machines: list[_fleet.Machine], now: datetime, days: 
         frames = [_frame(machines[0], now - timedelta(seconds=15 * n)) for n in range(1, 5760)]
         async with conn.cursor() as cursor, cursor.copy(b"COPY frame FROM STDIN (FORMAT BINARY)") as copy:
             await copy.write(b"".join([copyrow.HEADER, *frames, copyrow.TRAILER]))
-        rows = [(m.tenant_id, m.host_id, m.layout_id, now) for m in machines]
+        noted = [(m.tenant_id, m.host_id, m.layout_id, now) for m in machines]
         async with conn.cursor() as cursor:
-            await cursor.executemany("INSERT INTO host_layout VALUES (%s, %s, %s, %s)", rows)
+            await cursor.executemany("INSERT INTO host_layout VALUES (%s, %s, %s, %s)", noted)
         await conn.execute("ANALYZE")
 
 

@@ -152,7 +152,7 @@ def _target(reckoning: Reckoning) -> Iterator[Look]:
 
 
 def _missed_from(reckoning: Reckoning, due_at: datetime) -> datetime:
-    """The first instant at which taking charge comes too late: not yet the deadline, where it is met "at" it."""
+    """The first instant at which taking charge is too late: not yet the deadline, where it is met "at" it."""
     plan = reckoning.release.plans[reckoning.line.last.terms.plan]
     return due_at + timedelta(microseconds=1) if plan.met == "at" else due_at
 

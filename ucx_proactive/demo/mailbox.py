@@ -80,7 +80,7 @@ class Mailbox:
 
     def keep(self, recipient: str, body: bytes) -> None:
         """Store one mail for one recipient."""
-        message = cast(EmailMessage, email.message_from_bytes(body, policy=email.policy.default))
+        message = email.message_from_bytes(body, policy=email.policy.default)
         with self._lock:
             if any(m.message_id == message["Message-ID"] and m.recipient == recipient for m in self._mails):
                 return
