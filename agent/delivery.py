@@ -18,6 +18,7 @@ import msgspec
 
 from agent.store import MEMORY_IDS, Stored
 from wire import problem as wire_problem
+from wire.problem import FieldError
 from wire.receipt import Outcome, Receipt, covers
 
 MAX_BURST = 256
@@ -101,6 +102,7 @@ class _Problem(msgspec.Struct):
     type: str = ""
     detail: str = ""
     layouts: list[str] = []
+    errors: list[FieldError] = []
 
 
 _PROBLEM = msgspec.json.Decoder(_Problem)

@@ -96,7 +96,8 @@ def read_answer(reply: Reply) -> Answer:
     problem = read_problem(reply)
     if problem is None:
         raise EnrolmentError(f"Status {reply.status}, not from a collector. Is the address right?")
-    raise EnrolmentError(f"The collector refuses: {problem.detail or reply.status}")
+    faults = "; ".join(f"{error.field}: {error.message}" for error in problem.errors[:5])
+    raise EnrolmentError(f"The collector refuses: {problem.detail or reply.status} {faults}".strip())
 
 
 def host_name() -> str:

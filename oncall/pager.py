@@ -53,6 +53,8 @@ async def run(
 ) -> None:
     """Page until ``stop``. ``targets`` says who is next (default: the rota's policies)."""
     check(settings)
+    if not settings.providers:
+        log.error("no voice provider is configured: nobody can be rung (setting oncall.providers)")
     async with httpx.AsyncClient() as http, asyncio.TaskGroup() as group:
         pager = Pager(
             pool,

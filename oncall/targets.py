@@ -87,7 +87,7 @@ class Ladder:
         people = await published.people(conn)
         ladder = roster.policy_named(self._rota, paging.policy) if self._rota else None
         if self._rota is None or ladder is None:
-            why = f"on the list (there is no paging policy '{paging.policy}')"
+            why = f"on the list (no paging policy '{paging.policy}' is saved)"
             return nth(people, paging.position.step, self._settings, why)
         return step_of(self._rota, ladder, paging, people, self._settings, now)
 

@@ -16,7 +16,7 @@ from storage.migrate import MigrationError
 from storage.migrate import plan as migration_plan
 from storage.partition import partition_name
 from ucx_proactive.database import URL_FILE
-from ucx_proactive.settings import Settings
+from ucx_proactive.settings import Rooms, Settings
 from wire.clock import utcnow
 
 LOW_DISK_BYTES = 2 * 1024**3
@@ -32,9 +32,10 @@ class Finding(msgspec.Struct, frozen=True):
     """What was found and, when it is not well, what to do."""
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def examine(settings: Settings, rooms: Rooms) -> Iterator[Finding]:
     """All findings about an installation with these settings."""
     yield from _disk(settings)
+    yield _telephone(rooms)
     url = _database_url(settings)
     if url is None:
         yield Finding(
@@ -54,6 +55,20 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     yield Finding(free >= LOW_DISK_BYTES, "disk", words if free >= LOW_DISK_BYTES else f"{words}: make room")
 
 
+def _telephone(rooms: Rooms) -> Finding:
+    names = ", ".join(provider.name for provider in rooms.oncall.providers)
+    if names:
+        return Finding(True, "telephone", f"calls go through {names}")
+    return Finding(False, "telephone", "no voice provider: nobody can be rung (setting oncall.providers)")
+
+
+def _rota(conn: psycopg.Connection[tuple[Any, ...]]) -> Finding:
+    if conn.execute("SELECT EXISTS (SELECT FROM rota_document)").fetchone() == (True,):
+        return Finding(True, "rota", "there is one")
+    words = "none is saved: every person with a phone is rung in turn (PUT one to /v1/oncall/rota)"
+    return Finding(False, "rota", words)
+
+
 def _database_url(settings: Settings) -> str | None:
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
@@ -69,7 +84,8 @@ def _database(url: str) -> Iterator[Finding]:
             yield _clock(conn)
             yield _migrations(url)
             yield from _partitions(conn)
-    except psycopg.OperationalError as error:
+            yield _rota(conn)
+    except (psycopg.OperationalError, psycopg.errors.UndefinedTable) as error:
         yield Finding(False, "database", f"does not answer: {str(error).strip()}")
 
 

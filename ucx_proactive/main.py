@@ -44,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if words[0] == "--version":
         print(f"ucx-proactive {release()}")
         raise SystemExit(0)
-    run(words[0], words[1:])
+    try:
+        run(words[0], words[1:])
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 def run(name: str, words: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ DUE_FIRST = {
     # Read by workers over all tenants: what is due, parked, silent or expired, soonest first.
     "acknowledgement_parked",
     "alert_changed",
+    "alert_never_fired",
     "batch_ledger_expiry",
     "desk_progress_again",
     "desk_progress_parked",

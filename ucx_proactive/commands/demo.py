@@ -66,6 +66,8 @@ def demo(
     reach the customer in its language. Ctrl-C stops everything.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    if json is not None and not json.absolute().parent.is_dir():
+        raise typer.BadParameter(f"the folder of {json} does not exist", param_hint="--json")
     wishes = Wishes(
         customer, fault, default_directory(data_dir), auto_answer, exit, int(priority[1:]), language
     )

@@ -31,11 +31,13 @@ def doctor(
     """
     flags = {"data_dir": data_dir, "database_url": database_url}
     try:
-        settings, _ = load({name: value for name, value in flags.items() if value is not None}, file=config)
+        settings, rooms = load(
+            {name: value for name, value in flags.items() if value is not None}, file=config
+        )
     except BadSettings as error:
         findings = [Finding(False, "settings", fault) for fault in error.faults]
     else:
-        findings = [Finding(True, "settings", "can be used"), *examine(settings)]
+        findings = [Finding(True, "settings", "can be used"), *examine(settings, rooms)]
     for finding in findings:
         typer.echo(f"{_MARKS[finding.well]} {finding.what}: {finding.words}")
     raise typer.Exit(0 if all(finding.well for finding in findings) else 1)

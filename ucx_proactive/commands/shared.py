@@ -11,7 +11,7 @@ import psycopg
 import typer
 
 from storage.faults import EmbeddedError
-from storage.migrate import MigrationError, migrate
+from storage.migrate import MigrationError, migrate, plan
 from storage.pool import Pool, open_pool
 from ucx_proactive.database import join
 from wire.problem import Problem
@@ -32,7 +32,8 @@ def with_database(work: Callable[[Pool], Awaitable[T]], database_url: str | None
     """Run ``work`` on the database; what it refuses is told in a line, and the command ends with 1."""
     try:
         with join(database_url, data_dir, _tell) as url:
-            if database_url is None:  # our own may be new; a database of others is migrated when they say so
+            # Our own may be new; a database of others is migrated when they say so.
+            if database_url is None and plan(url).pending:
                 migrate(url, progress=_tell)
             return asyncio.run(_run(work, url))
     except (Problem, EmbeddedError, MigrationError, psycopg.Error) as error:

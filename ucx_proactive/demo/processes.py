@@ -33,6 +33,7 @@ class Process:
                 env={**os.environ, **(env or {})},
                 start_new_session=True,  # Ctrl-C reaches the demo alone, which then stops us in order
             )
+        self._leash = _leash(self._popen.pid)
 
     @property
     def pid(self) -> int:
@@ -58,6 +59,7 @@ class Process:
 
     def stop(self, timeout_s: float = 15.0) -> None:
         """Ask it to end; insist when it does not."""
+        _let_go(self._leash)
         if not self.running:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -68,6 +70,23 @@ class Process:
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait()
+
+
+def _leash(pid: int) -> subprocess.Popen[bytes]:
+    """A tiny shell that ends ``pid`` when this process is gone without having let go, killed for instance."""
+    return subprocess.Popen(  # noqa: S603 - our own argument list
+        ["/bin/sh", "-c", 'read -r goodbye || { kill -CONT "$0"; kill "$0"; }', str(pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    )
+
+
+def _let_go(leash: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired, OSError, ValueError):
+        leash.communicate(b"goodbye\n", timeout=5)
 
 
 def free_port() -> int:

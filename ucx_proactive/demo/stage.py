@@ -25,6 +25,8 @@ from alerting.store import store_pack
 from collector import enrolment, keys
 from oncall.simulator.__main__ import DEMO_NUMBER, DEMO_SID, DEMO_TOKEN
 from storage.account import reachable_dir
+from storage.dirlock import DirectoryLock
+from storage.faults import DirectoryInUse
 from storage.pool import Pool, open_pool
 from ticketing.registry_file import apply_file
 from ucx_proactive.database import URL_FILE
@@ -50,6 +52,8 @@ HEALING_S = 60.0
 """How long the recovery is watched."""
 TOLD_OF_CHARGE = 2
 """Mails that the customer has when its ticket was opened and taken in charge."""
+RINGING = "the phone is ringing"
+"""On-call's own words in its timeline."""
 LOOK_S = 0.4
 """Between two looks at the collector's API."""
 INTERVAL_S = "2"
@@ -101,9 +105,9 @@ class Stage:
 
     def run(self) -> Timeline:
         """The whole demo; returns the times that were measured. Raises DemoFailed."""
-        begin_afresh(self._directory)
-        self._logs.mkdir()
         with contextlib.ExitStack() as stack:
+            stack.callback(begin_afresh(self._directory).release)
+            self._logs.mkdir()
             return self._perform(stack)
 
     def _perform(self, stack: contextlib.ExitStack) -> Timeline:
@@ -120,7 +124,8 @@ class Stage:
         if self._wishes.fault is None:
             return self._idle(looker, collector)
         self._watch(looker, _never, BASELINE_S, [collector])
-        self._watch(looker, calm, CALM_S, [collector])
+        if not calm(self._watch(looker, calm, CALM_S, [collector])):
+            self._say("this machine is that busy without the fault: what is told now began before it")
         return self._make_fault(looker, collector, self._wishes.fault)
 
     # -- starting ---------------------------------------------------------------------------------
@@ -261,6 +266,8 @@ class Stage:
                 self._say(
                     f"{told.at.astimezone():%H:%M:%S}  {told.text}" if told.at else f"          {told.text}"
                 )
+                if told.text == RINGING and not self._wishes.auto_answer:
+                    self._say(f"          -> open {self.phones}, press Answer, listen, then press 4")
 
     def _idle(self, looker: Looker, collector: Process) -> Timeline:
         self._say("nothing is wrong here. Try: --fault " + "|".join(Fault) + ".  Ctrl-C ends the demo.")
@@ -330,15 +337,24 @@ def answers(url: str) -> bool:
         return False
 
 
-def begin_afresh(directory: Path) -> None:
-    """An empty directory of ours. Raises DemoFailed rather than delete what we did not make."""
+def begin_afresh(directory: Path) -> DirectoryLock:
+    """An empty directory of ours, locked. Raises DemoFailed rather than delete what we did not make, or what
+    a running demo uses."""
     mark = directory / MARK
-    if directory.exists() and any(directory.iterdir()):
-        if not mark.exists():
+    try:
+        if directory.exists() and any(directory.iterdir()) and not mark.exists():
             raise DemoFailed(f"{directory} holds files that the demo did not make; name another --data-dir")
-        shutil.rmtree(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    mark.touch()
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = DirectoryLock(mark)
+        lock.take()
+        for path in directory.iterdir():
+            if path != mark:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    except DirectoryInUse:
+        raise DemoFailed(f"a demo is running in {directory}: stop it, or name another --data-dir") from None
+    except OSError as error:
+        raise DemoFailed(f"{directory} cannot be used ({error.strerror}); name another --data-dir") from None
+    return lock
 
 
 def report(times: Timeline) -> Iterator[str]:
