@@ -26,7 +26,7 @@ from ticketing.casebook import Case, NewTicket
 from ticketing.circumstances import circumstances
 from ticketing.lifecycle import DESK, Entry, Kind
 from ticketing.lifecycle import State as TicketState
-from ticketing.opening import Document, Opening, decide, heading
+from ticketing.opening import Document, Opening, alert_priority, decide, heading
 from ticketing.settings import Settings
 
 Q = Queries.load("ticketing")
@@ -199,8 +199,9 @@ async def _again(conn: Connection, settings: Settings, now: datetime, fired: Fir
         case.add(Entry(now, Kind.REOPENED, DESK, {}, f"it came back: {fired.reason}"))
     if status.recovered_at is not None or (row is not None and row[0]):
         case.add(Entry(now, Kind.REFIRED, DESK, {"alert": fired.alert.alert_id}, fired.reason))
-    if fired.priority < status.priority:
-        detail = {"from": status.priority, "to": fired.priority}
+    worse = alert_priority(case.terms, status.plan, fired.priority)
+    if worse < status.priority:
+        detail = {"from": status.priority, "to": worse}
         case.add(Entry(now, Kind.PRIORITY, DESK, detail, f"the alert worsened: {fired.reason}"))
         await family.leave_parent(conn, case, now, fired.alert.deployment_id)
     await casebook.save(conn, case, now, settings)

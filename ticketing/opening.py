@@ -13,6 +13,7 @@ questions - does this ticket ring somebody now that it is P1? - get the answer o
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -62,16 +63,23 @@ def decide(
     """Decide at ``now`` about a problem of this priority that came by this channel."""
     facts, contract = facts_of(known), contract_of(known)
     release = release_of(contract, facts, now)
-    found = entitlement.decide(
+    judge = partial(
+        entitlement.decide,
         facts,
         contract,
         now,
         release,
-        priority=priority,
         channel=channel,
         languages=languages,
         product=product,
     )
+    found = judge(priority=priority)
+    brought = []
+    if channel == "proactive" and found.terms is not None:
+        wanted, priority = priority, within_policy(release, found.terms.plan, priority)
+        if priority != wanted:
+            brought = [said(bound_reason(found.terms.plan, wanted, priority))]
+            found = judge(priority=priority)
     snapshot = {} if found.terms is None else _snapshot(found.terms, facts, contract, now)
     booked = [said(known.booking)] if known.booking and snapshot else []
     if booked:
@@ -85,8 +93,20 @@ def decide(
         language="en" if found.terms is None else found.terms.language,
         flags=found.flags,
         terms=snapshot,
-        reasons=(*_record(release, found, priority), *booked),
+        reasons=(*_record(release, found, priority), *brought, *booked),
     )
+
+
+def within_policy(release: Release, plan: str, priority: int) -> int:
+    """An alert's priority, brought within what the support policy has for tickets of monitoring on a plan."""
+    bounds = release.proactive.priorities.get(plan)
+    return priority if bounds is None else bounds.bring(priority)
+
+
+def bound_reason(plan: str, wanted: int, priority: int) -> str:
+    """Why the ticket has another priority than its rule."""
+    verb = "caps it at" if priority > wanted else "raises it to"
+    return f"the rule says P{wanted}; the support policy {verb} P{priority} for monitoring on {plan}"
 
 
 def release_of(contract: Contract | None, facts: DeploymentFacts, now: datetime) -> Release:
@@ -190,10 +210,18 @@ def page_decision(
     binding = terms.from_document(snapshot["terms"])
     release = release_named(load_releases(), binding.release)
     booked = snapshot.get("booking") if audience == "technician" else None
-    # A booking makes on-call answer for any priority as it does for the critical one.
-    asked = min(priority, CRITICAL) if booked else priority
+    # A booking lets people reach on-call with any priority as with the critical one; alerts ring as usual.
+    asked = min(priority, CRITICAL) if booked and binding.channel != "proactive" else priority
     found = entitlement.decide(facts, contract, at, release, priority=asked, channel=binding.channel)
     return found.page_technician if audience == "technician" else found.phone_customer
+
+
+def alert_priority(snapshot: dict[str, Any], plan: str | None, priority: int) -> int:
+    """What a worse alert makes of an open ticket, by the policy that the ticket was opened under."""
+    if not snapshot:
+        return priority
+    binding = terms.from_document(snapshot["terms"])
+    return within_policy(release_named(load_releases(), binding.release), plan or binding.plan, priority)
 
 
 def read_snapshot(snapshot: dict[str, Any]) -> tuple[DeploymentFacts, Contract | None, datetime]:

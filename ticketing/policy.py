@@ -110,6 +110,17 @@ class VersionRules(_Strict, frozen=True):
     """Hours for which an agent's report of the version wins over the registry's."""
 
 
+class PriorityBounds(_Strict, frozen=True):
+    """The most and the least urgent that a ticket of monitoring may be."""
+
+    most: PriorityName = "P1"
+    least: PriorityName = "P4"
+
+    def bring(self, priority: Priority) -> Priority:
+        """The nearest priority within the bounds."""
+        return max(int(self.most[1]), min(priority, int(self.least[1])))
+
+
 class Proactive(_Strict, frozen=True):
     """Who is eligible for proactive monitoring (§10)."""
 
@@ -118,6 +129,8 @@ class Proactive(_Strict, frozen=True):
     version: VersionRules
     requires_connection: bool
     requires_data_sending: bool
+    priorities: dict[str, PriorityBounds] = {}
+    """Plan -> within what an alert's priority is brought; a plan that is not named takes the rule's own."""
 
 
 class CustomerCall(_Strict, frozen=True):

@@ -81,6 +81,10 @@ def _proactive(release: Release) -> Iterator[Fault]:
     for key, plans in release.proactive.plans.items():
         yield from _known(("proactive", "plans"), [key], release.licences)
         yield from _known(("proactive", "plans", key), plans, release.plans)
+    yield from _known(("proactive", "priorities"), release.proactive.priorities, release.plans)
+    for plan, bounds in release.proactive.priorities.items():
+        if bounds.most > bounds.least:
+            yield ("proactive", "priorities", plan), "'most' must not be less urgent than 'least'"
     rules = release.proactive.version
     if not rules.seasons:
         yield ("proactive", "version", "seasons"), "must not be empty"

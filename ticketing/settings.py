@@ -51,6 +51,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sender of all mails; its domain stands in every Message-ID."""
     webhook_private: bool = False
     """Allow webhooks to addresses that are not on the public internet, and without TLS (trials only)."""
+    staff_webhook_url: str = ""
+    """Where escalation steps and targets at risk or missed are posted, too; empty: nowhere."""
+    staff_webhook_secret: str = ""
+    """Its signing secret: ``whsec_`` and base64."""
     notify_timeout_s: float = 10.0
     """Longest wait for one step of a mail server or webhook."""
     outbox_poll_s: float = 1.0

@@ -6,13 +6,16 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from psycopg.types.json import Jsonb
 
 from storage.pool import Pool
 from tests.ticketing.desk_world import CONTRACTS, SITE, World, registry
-from ticketing import alerts, desk
+from tests.ticketing.facts import RELEASE
+from ticketing import alerts, desk, opening
 from ticketing.actions import Actor, act
+from ticketing.policy import PriorityBounds
 from ticketing.shapes import Note, Priority, Reopen, Resolve, Take
 
 
@@ -179,3 +182,24 @@ async def test_muted_alerts_do_not_starve_a_renewed_customer(world: World) -> No
     for _ in range(5):
         await desk.work(world.pool, world.settings, world.now)
     assert await world.ticket("lapsed-co")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "rule", "expected"),
+    [(PriorityBounds(most="P2"), 1, 2), (PriorityBounds(least="P3"), 4, 3), (PriorityBounds(), 1, 1)],
+    ids=["capped", "raised", "kept"],
+)
+async def test_the_support_policy_may_cap_or_raise_an_alerts_priority(
+    world: World, monkeypatch: pytest.MonkeyPatch, bounds: PriorityBounds, rule: int, expected: int
+) -> None:
+    """A release that bounds a plan's priorities changes the ticket's, and the record says why."""
+    proactive = msgspec.structs.replace(RELEASE.proactive, priorities={"platinum": bounds})
+    release = msgspec.structs.replace(RELEASE, proactive=proactive)
+    monkeypatch.setattr(opening, "load_releases", lambda: (release,))
+    await world.fires(priority=rule)
+    await world.round()
+    ticket = await world.ticket()
+    assert ticket["priority"] == expected
+    said = [reason["text"] for reason in ticket["decision"] if "the rule says" in reason["text"]]
+    assert len(said) == (rule != expected)
+    assert await is_paged(world) == (expected == 1)

@@ -12,6 +12,7 @@ from ticketing.errors import PolicyError
 from ticketing.hours import Hours, parse_hours
 from ticketing.platform import VersionError, behind, parse_version
 from ticketing.policy import (
+    PriorityBounds,
     in_order,
     load_directory,
     load_releases,
@@ -264,3 +265,12 @@ def test_priorities_and_versions_are_read_strictly() -> None:
     assert behind("2020.Winter.9", "2020.Spring.1", seasons)
     with pytest.raises(VersionError, match=r"write YYYY\.Season\.N with Winter, Spring, Summer"):
         parse_version("2020", seasons)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"), [(1, 3), (2, 3), (3, 3), (4, 3)], ids=["capped", "capped-2", "kept", "raised"]
+)
+def test_an_alerts_priority_is_brought_within_the_policy(wanted: int, expected: int) -> None:
+    """A release may cap or raise, per plan, what monitoring opens."""
+    assert PriorityBounds(most="P3", least="P3").bring(wanted) == expected
+    assert PriorityBounds().bring(wanted) == wanted

@@ -45,7 +45,7 @@ async def enqueue(
     why = tuple(reason for reason in reasons if str(reason["code"]).startswith(_TOLD))
     known = msgspec.structs.replace(known, reasons=why)
     staff = await people(conn)
-    for letter in letters(told, known, staff, priority, due_at):
+    for letter in letters(told, known, staff, priority, due_at, settings.staff_webhook_url):
         if letter.channel == "webhook" or settings.smtp_host:
             await conn.execute(Q.insert_letter, _values(key, letter, now))
 

@@ -3,7 +3,8 @@
 to the customer   opened (or released), taken in charge, waiting, resolved, reopened
                   by mail to each contact with an address, in its language, and to each webhook
 to our own        a step of the escalation matrix, by mail to the people who hold its role;
-                  a target at risk or missed, to the support team of the theatre
+                  a target at risk or missed, to the support team of the theatre;
+                  all of these to the staff's webhook, if there is one
 """
 
 from __future__ import annotations
@@ -133,12 +134,16 @@ def letters(
     staff: Sequence[Person],
     priority: int,
     due_at: datetime | None,
+    staff_webhook: str = "",
 ) -> Iterator[Letter]:
     """Everything that these recorded entries must tell."""
     for entry in entries:
         topic = topic_of(entry)
         if topic in TO_STAFF:
             yield from _to_staff(entry, topic, known, staff, priority, due_at)
+            if staff_webhook:
+                message = _message(entry, topic, known, priority, due_at, "en")
+                yield Letter(entry.seq, "webhook", staff_webhook, message)
         elif topic is not None:
             yield from _to_customer(entry, topic, known, priority, due_at)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -165,6 +166,22 @@ async def test_escalations_are_mailed_to_the_people_of_the_role(office: Office) 
     await office.send()
     told = {str(mail["To"]) for mail in office.mail.mails if "Escalation" in str(mail["Subject"])}
     assert told == {"c@vendor.example"}
+
+
+async def test_escalations_are_posted_to_our_own_webhook(office: Office) -> None:
+    """Steps and targets at risk or missed go to the staff's webhook, signed with its own secret."""
+    office.world.settings = msgspec.structs.replace(
+        office.world.settings, staff_webhook_url=office.hook.url, staff_webhook_secret=SECRET
+    )
+    await office.world.fires("gold-co")
+    await office.world.wind(hours=2, minutes=1)
+    await office.send()
+    posted = {json.loads(body)["type"] for _, body in office.hook.requests}
+    assert "ticket.escalated" in posted
+    assert posted <= {"ticket.escalated", "ticket.at_risk", "ticket.missed"}
+    headers, body = office.hook.requests[0]
+    at = datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
+    assert headers["webhook-signature"] == Webhook(SECRET).sign(headers["webhook-id"], at, body.decode())
 
 
 async def test_held_tickets_are_not_told(office: Office) -> None:
