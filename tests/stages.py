@@ -77,11 +77,16 @@ def main(arguments: Sequence[str]) -> int:
     return _summary([_run(stage) for stage in lint_stages()])
 
 
+WHOLE_RUN = ("-n", "2", "--dist", "loadfile", "-q")
+"""Two files at a time: much of the time goes by in waiting for processes that were killed to come back."""
+
+
 def _test(pytest_arguments: Sequence[str]) -> int:
     install(missing_programs(ROOT / "tests"))
     results = [_run(stage) for stage in (*lint_stages(), *type_stages())]
     if all(result.passed for result in results):
-        results.append(_run(_tool("tests", "python", "-m", "pytest", *pytest_arguments)))
+        arguments = pytest_arguments or WHOLE_RUN
+        results.append(_run(_tool("tests", "python", "-m", "pytest", *arguments)))
     return _summary(results)
 
 
