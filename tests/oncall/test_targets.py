@@ -54,7 +54,7 @@ async def test_without_a_rota_everybody_is_rung_in_turn(pool: Pool, registry: Re
         unknown = await ladder(conn, paging(), NOW + timedelta(seconds=5))
     assert [step.targets[0].name if step else None for step in bare] == ["Anna", "Ben", "Carla", None]
     assert unknown is not None
-    assert "there is no paging policy 'default'" in unknown.why
+    assert "no paging policy 'default' is saved" in unknown.why
 
 
 async def test_a_rota_that_cannot_be_read_silences_nobody(pool: Pool, registry: Registry) -> None:
