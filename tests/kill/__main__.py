@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -34,6 +35,7 @@ def main() -> int:
         parser.error(
             f"--story {arguments.story} has no twin {arguments.twin}; it has: {', '.join(sorted(broken))}"
         )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the world is torn down on the way out
     seed = random.SystemRandom().randrange(1_000_000) if arguments.seed is None else arguments.seed
     result = run(
         arguments.cycles, seed, arguments.twin, lambda line: print(line, file=sys.stderr, flush=True)
