@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 from fastapi import APIRouter
@@ -53,15 +52,12 @@ def workers(pool: Pool, rooms: Rooms, clock: Clock) -> dict[str, tuple[Role, Wor
     return {
         "rollups": ("rollup", lambda stop: collector.rolling.run(pool, rooms.collector, clock, stop)),
         "sweep": ("sweep", lambda stop: alerting.sweep.run(pool, rooms.alerting, clock, stop)),
+        "notices": (
+            "sweep",
+            lambda stop: alerting.notices.worker.run(pool, rooms.alerting, clock, stop),
+        ),
         "desk": ("desk", lambda stop: ticketing.desk.run(pool, rooms.ticketing, clock, stop)),
         "pager": ("pager", lambda stop: oncall.pager.run(pool, rooms.oncall, clock, stop)),
         "rota watch": ("pager", lambda stop: oncall.watch.run(pool, rooms.oncall, clock, stop)),
         "test calls": ("pager", lambda stop: oncall.drill.run(pool, rooms.oncall, clock, stop)),
     }
-
-
-async def _sweep(pool: Pool, rooms: Rooms, clock: Clock, stop: asyncio.Event) -> None:
-    """What happens when nothing happens, and what is told of it."""
-    async with asyncio.TaskGroup() as group:
-        group.create_task(alerting.sweep.run(pool, rooms.alerting, clock, stop))
-        group.create_task(alerting.notices.worker.run(pool, rooms.alerting, clock, stop))
