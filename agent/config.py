@@ -39,6 +39,7 @@ from agent.events.journal import JournalConfig
 from agent.events.logfile import LogFile
 from agent.events.winlog import Channel
 from agent.proxy import fault_of_proxy
+from wire.document import UnreadableDocument, compose
 from wire.limits import SPOOL_HORIZON_DAYS
 
 CHECKS = (
@@ -125,22 +126,16 @@ def parse_config(text: bytes, file: str) -> Config:
     """The configuration in a text; raises ConfigError with every fault in it."""
     reader = _Reader(file)
     try:
-        root = yaml.compose(text.decode("utf-8"), Loader=yaml.SafeLoader)
+        root = compose(text.decode("utf-8"), most_bytes=_MAX_FILE_BYTES)
     except UnicodeDecodeError as fault:
         line = text[: fault.start].count(b"\n") + 1
         raise ConfigError([Fault(file, line, "file", "is not UTF-8")]) from None
-    except (yaml.YAMLError, RecursionError) as fault:
-        raise ConfigError([_syntax_fault(file, fault)]) from None
+    except UnreadableDocument as fault:
+        raise ConfigError([Fault(file, fault.line or 1, "file", str(fault))]) from None
     values = reader.root(root) if root is not None else {}
     if reader.faults:
         raise ConfigError(sorted(reader.faults, key=lambda fault: fault.line))
     return Config(**values)
-
-
-def _syntax_fault(file: str, fault: Exception) -> Fault:
-    mark = getattr(fault, "problem_mark", None)
-    problem = getattr(fault, "problem", None) or str(fault) or "is nested too deeply"
-    return Fault(file, mark.line + 1 if mark else 1, "file", f"is not YAML: {problem}")
 
 
 class _Reader:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from oncall import rota_feeds
 from oncall import rota_view as view
+from oncall.document import MAX_BYTES
 from oncall.gaps import rota_gaps
 from oncall.ical_import import BadCalendar, Task, read
 from oncall.roster import (
@@ -47,7 +48,6 @@ from oncall.rota_file import BadRota
 from oncall.schedule import Absence, Override, Schedule, shifts
 from oncall.settings import Settings
 from oncall.watch import Alarm, newest, shout
-from oncall.yaml_doc import MAX_BYTES
 from storage.pool import Pool
 from wire.access import Role
 from wire.clock import Clock

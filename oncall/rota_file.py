@@ -34,6 +34,7 @@ from functools import partial
 import msgspec
 
 from oncall import rota_terms as terms
+from oncall.document import Cursor, Fault, open_document
 from oncall.errors import OncallError
 from oncall.policy import TRANSPORTS, Callee, Hours, PagingPolicy, RoleHeld, Transport
 from oncall.rota_policies import named_hours, policies
@@ -41,7 +42,6 @@ from oncall.rotation import Rotation
 from oncall.schedule import Absence, Layer, Override, Schedule
 from oncall.settings import is_e164
 from oncall.wall import ALWAYS, EARLIEST, LATEST, Window
-from oncall.yaml_doc import Cursor, Fault, open_document
 
 
 class BadRota(OncallError):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from oncall.document import MAX_BYTES, Fault
 from oncall.ical_import import BadCalendar, Task, read
 from oncall.rota_file import BadRota, CalendarRef, Rota, parse, with_absences
 from oncall.schedule import Absence
-from oncall.yaml_doc import MAX_BYTES, Fault
 
 BACK, AHEAD = timedelta(days=400), timedelta(days=1200)
 """Recurring absences of calendars are unfolded so far around now."""

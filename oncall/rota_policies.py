@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from oncall import rota_terms as terms
+from oncall.document import Cursor
 from oncall.policy import (
     ENGLISH,
     RINGS,
@@ -18,7 +19,6 @@ from oncall.policy import (
 )
 from oncall.policy_check import contract_faults
 from oncall.schedule import Schedule
-from oncall.yaml_doc import Cursor
 
 _KINDS = ("schedule", "person", "role")
 _LEAST_RING_S, _MOST_RING_S = 5, 600

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from ticketing.registry import Fault, Registry, RegistryError, field_path, plain
 from ticketing.registry_plan import Change
 from ticketing.registry_store import apply, plan
+from wire.document import UnreadableDocument, compose
 
 Path = tuple[str | int, ...]
 MAX_BYTES = 8 * 1024 * 1024
@@ -53,8 +54,6 @@ def _located(lines: dict[Path, int]) -> Iterator[None]:
 
 def parse(text: str) -> tuple[Registry, dict[Path, int]]:
     """The document and the line of each of its fields. Raises RegistryError with every fault."""
-    if len(text) > MAX_BYTES:
-        raise RegistryError([Fault(field="document", message=f"is longer than {MAX_BYTES} bytes")])
     node = _compose(text)
     lines: dict[Path, int] = {}
     faults: list[Fault] = []
@@ -79,32 +78,11 @@ def _position(fault: Fault) -> tuple[int, str]:
     return fault.line or 0, fault.field
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader without aliases (a few lines of them can stand for gigabytes)."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not read here", mark)
-        return super().compose_node(parent, index)
-
-
 def _compose(text: str) -> yaml.Node | None:
     try:
-        loader = _Loader(text)
-        try:
-            return loader.get_single_node()
-        finally:
-            loader.dispose()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else None
-        message = f"is not valid YAML: {error.problem or error.context}"
-        raise RegistryError([Fault(field="document", message=message, line=line)]) from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise RegistryError([Fault(field="document", message=f"is not valid YAML: {error}")]) from None
-    except RecursionError:
-        raise RegistryError([Fault(field="document", message="is nested too deeply")]) from None
+        return compose(text, most_bytes=MAX_BYTES)
+    except UnreadableDocument as error:
+        raise RegistryError([Fault(field="document", message=str(error), line=error.line or None)]) from None
 
 
 def _build(node: yaml.Node, path: Path, lines: dict[Path, int], faults: list[Fault]) -> Any:

@@ -56,7 +56,7 @@ FAULTS = {
     "journal_priority_unknown": (1, "events.journal.priority", "must be emerg, alert"),
     "channel_not_a_name": (1, "events.windows[0].channel", "must be a channel's name"),
     "channel_provider_not_a_name": (1, "events.windows[0].providers", "is no provider's name"),
-    "recursive": (1, "disable[0]", "must be text"),
+    "recursive": (1, "file", "aliases (*name) are not read here"),
 }
 
 

@@ -34,7 +34,7 @@ EXPECTED = {
     "quiet_too_long": (10, "rules[0].event.quiet", "1 s to 24 h"),
     "silence_too_short": (11, "rules[0].levels[0].after", "at least 60 s"),
     "wrong_version": (1, "version", "must be 1"),
-    "no_yaml": (3, "document", "no valid YAML"),
+    "no_yaml": (3, "document", "is not YAML"),
     "empty": (0, "document", "is empty"),
     "forecast_of_nothing": (12, "rules[0].terms.full.forecast", "there is no value 'fee'"),
     "rules_no_list": (3, "rules", "must be a list"),

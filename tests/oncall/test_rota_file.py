@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oncall.document import Fault
 from oncall.policy import RoleHeld, Selector, When
 from oncall.rota_file import BadRota, parse
 from oncall.rota_terms import every_hours, moment, windows
 from oncall.schedule import who
 from oncall.wall import Window, openings
-from oncall.yaml_doc import Fault
 
 FILES = Path(__file__).parent / "rota_files"
 GOOD = (FILES / "three-theatres.yaml").read_text()

@@ -13,11 +13,11 @@ from typing import TypeVar
 import msgspec
 import yaml
 
+from wire.document import UnreadableDocument, compose
+
 MAX_BYTES = 512 * 1024
 """Largest document, in bytes of UTF-8."""
 _CHILD_LIMIT = 5_000
-_DEPTH_LIMIT = 20
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where PyYAML was built with it
 _T = TypeVar("_T")
 
 
@@ -120,32 +120,9 @@ def open_document(text: str) -> tuple[Cursor | None, list[Fault]]:
     """A cursor on the document's root and the (live) list of its faults."""
     faults: list[Fault] = []
     try:
-        node = _composed(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        return None, [Fault(mark.line + 1 if mark else 1, "", f"not YAML: {error.problem or error.context}")]
-    except (yaml.YAMLError, ValueError) as error:
-        return None, [Fault(1, "", f"not YAML: {str(error).splitlines()[0]}")]
-    return Cursor(node, "", faults), faults
-
-
-def _composed(text: str) -> yaml.Node:
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise ValueError(f"the document is larger than {MAX_BYTES} bytes")
-    _survey(text)
-    node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
+        node = compose(text, most_bytes=MAX_BYTES)
+    except UnreadableDocument as error:
+        return None, [Fault(error.line or 1, "", str(error))]
     if node is None:
-        raise ValueError("the document is empty")
-    return node
-
-
-def _survey(text: str) -> None:
-    """Look through the document without building it: no alias, not too deep."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
-        line = event.start_mark.line + 1 if event.start_mark else 1
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEPTH_LIMIT:
-            raise ValueError(f"line {line}: nested too deeply")
-        if type(event) is yaml.AliasEvent:
-            raise ValueError(f"line {line}: aliases are not allowed")
+        return None, [Fault(1, "", "is empty")]
+    return Cursor(node, "", faults), faults
