@@ -233,7 +233,7 @@ async def _copy_frames(conn: Connection, winners: Iterable[Pending]) -> None:
             pending.scope.tenant_id,
             pending.scope.host_id,
             pending.layouts[frame.layout].layout_id,
-            frame.time_ms,
+            pending.stored_ms(frame.time_ms),
             frame.values,
         )
         for pending in winners
@@ -250,11 +250,11 @@ async def _mark_late(conn: Connection, winners: Iterable[Pending], now: datetime
     """Frames whose bucket may be rolled up already: the rollups look at it again."""
     before_ms = int(late_before(now).timestamp() * 1000)
     marks = {
-        (pending.host, pending.layouts[frame.layout].layout_id, floor(at(frame.time_ms), FIVE))
+        (pending.host, pending.layouts[frame.layout].layout_id, floor(at(time_ms), FIVE))
         for pending in winners
         if isinstance(pending.batch, FrameBatch)
         for frame in pending.batch.frames
-        if frame.time_ms < before_ms
+        if (time_ms := pending.stored_ms(frame.time_ms)) < before_ms
     }
     if not marks:
         return
@@ -270,7 +270,7 @@ async def _mark_late(conn: Connection, winners: Iterable[Pending], now: datetime
 
 async def _insert_events(conn: Connection, winners: Iterable[Pending]) -> None:
     events = [
-        (pending.scope, event)
+        (pending, event)
         for pending in winners
         if isinstance(pending.batch, EventBatch)
         for event in pending.batch.events
@@ -278,9 +278,9 @@ async def _insert_events(conn: Connection, winners: Iterable[Pending]) -> None:
     if not events:
         return
     columns = {
-        "tenant_ids": [scope.tenant_id for scope, _ in events],
-        "host_ids": [scope.host_id for scope, _ in events],
-        "times": [at(event.time_ms) for _, event in events],
+        "tenant_ids": [pending.scope.tenant_id for pending, _ in events],
+        "host_ids": [pending.scope.host_id for pending, _ in events],
+        "times": [at(pending.stored_ms(event.time_ms)) for pending, event in events],
         "sources": [event.source for _, event in events],
         "event_ids": [event.event_id for _, event in events],
         "severities": [event.severity.value for _, event in events],

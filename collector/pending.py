@@ -16,6 +16,9 @@ from wire.receipt import Outcome, Receipt
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TRUSTED_OFFSET = timedelta(seconds=2)
 """A host clock that is off by no more than this is taken as right: the difference is mostly the way here."""
+STORED_AS_SENT = timedelta(seconds=30)
+"""Times of a host clock that is off by no more than this are stored as they were sent. An agent corrects its
+own stamps beyond the same bound, once it knows; what it stamped before is put right here."""
 
 
 class BatchKey(NamedTuple):
@@ -56,6 +59,8 @@ class Pending:
     """Length of the batch's bytes."""
     answer: Answer
     """Set once, by the committer."""
+    shift_ms: int = 0
+    """What is added to the stored times: ``offset`` where it is large, else 0; milliseconds."""
 
     @property
     def host(self) -> HostKey:
@@ -75,6 +80,10 @@ class Pending:
             )
             for frame in self.batch.frames
         ]
+
+    def stored_ms(self, time_ms: int) -> int:
+        """The time under which a frame or an event is stored, milliseconds since 1970."""
+        return time_ms + self.shift_ms
 
     def layout_ids(self) -> set[int]:
         """The layouts that its frames are in."""
@@ -103,3 +112,9 @@ def clock_offset(received_at: datetime, sent_at_ms: int | None) -> timedelta:
         return timedelta(0)
     offset = received_at - at(sent_at_ms)
     return offset if abs(offset) > TRUSTED_OFFSET else timedelta(0)
+
+
+def shift_ms(received_at: datetime, sent_at_ms: int | None) -> int:
+    """Milliseconds to add to the times that are stored; 0 while the host's clock is nearly right."""
+    offset = clock_offset(received_at, sent_at_ms)
+    return round(offset / timedelta(milliseconds=1)) if abs(offset) > STORED_AS_SENT else 0

@@ -24,7 +24,7 @@ from collector.directory import Agent, Directory
 from collector.group import Committer
 from collector.layouts import LayoutStore, StoredLayout
 from collector.meters import Meters
-from collector.pending import Answer, BatchKey, Pending, at, clock_offset
+from collector.pending import Answer, BatchKey, Pending, at, clock_offset, shift_ms
 from collector.problem import MethodNotAllowed
 from collector.settings import CollectorSettings
 from wire import limits
@@ -96,15 +96,15 @@ class IngestApp:
         body = await self._body(scope, receive, limits.MAX_REQUEST_BYTES, limits.MAX_BATCH_BYTES)
         received_at = self._clock()
         digest = hashlib.sha256(body).digest()
+        sent_at = _sent_at(header(scope, b"ucx-sent-at"))
         try:
             batch = _own_batch(body, agent)
-            check_window(batch, received_at, self._keep)
+            check_window(batch, received_at, self._keep, shift_ms(received_at, sent_at))
             layouts = await self._layouts.resolve(agent.scope.tenant_id, _digests(batch))
             check_widths(batch, layouts)
         except Refusal as refusal:
             return self._refused(body, digest, agent, refusal)
         answer: asyncio.Future[Receipt | Problem] = asyncio.get_running_loop().create_future()
-        sent_at = _sent_at(header(scope, b"ucx-sent-at"))
         pending = _pending(agent, body, digest, batch, layouts, received_at, sent_at, answer)
         return await self._committer.submit(pending)
 
@@ -129,7 +129,7 @@ class IngestApp:
     def _at_once(self, agent: Agent, body: bytes, sent_at: int | None, answer: Answer) -> Pending | None:
         received_at = self._clock()
         batch = _own_batch(body, agent)
-        check_window(batch, received_at, self._keep)
+        check_window(batch, received_at, self._keep, shift_ms(received_at, sent_at))
         layouts = self._layouts.known(agent.scope.tenant_id, _digests(batch))
         if layouts is None:
             return None
@@ -183,19 +183,23 @@ class OutsideWindow(Refusal):
     """A sample older than what we keep, or from the future."""
 
 
-def check_window(batch: Batch, now: datetime, keep: timedelta) -> None:
-    """Raise OutsideWindow for times that the ledger no longer vouches for, or that have not come yet."""
+def check_window(batch: Batch, now: datetime, keep: timedelta, shift: int = 0) -> None:
+    """Raise OutsideWindow for times that the ledger no longer vouches for, or that have not come yet.
+
+    ``shift``: milliseconds that the host's clock is behind ours, as ``shift_ms`` says. Judged is when it
+    happened, not what a wrong clock showed: else what a host measures before it learns the time is lost."""
     name, items = ("events", batch.events) if isinstance(batch, EventBatch) else ("frames", batch.frames)
     times = [item.time_ms for item in items]
     oldest, newest = min(times), max(times)
-    if at(oldest) < now - keep:
+    first, last = at(oldest + shift), at(newest + shift)
+    if first < now - keep:
         raise OutsideWindow(
-            f"{at(oldest).isoformat()} is more than {keep.days} days ago: older data is not accepted",
+            f"{first.isoformat()} is more than {keep.days} days ago: older data is not accepted",
             f"{name}[{times.index(oldest)}].time_ms",
         )
-    if at(newest) > now + timedelta(seconds=limits.MAX_FUTURE_S):
+    if last > now + timedelta(seconds=limits.MAX_FUTURE_S):
         raise OutsideWindow(
-            f"{at(newest).isoformat()} is more than {limits.MAX_FUTURE_S} s ahead of the collector's clock",
+            f"{last.isoformat()} is more than {limits.MAX_FUTURE_S} s ahead of the collector's clock",
             f"{name}[{times.index(newest)}].time_ms",
         )
 
@@ -244,6 +248,7 @@ def _pending(
         layouts=layouts,
         received_at=received_at,
         offset=clock_offset(received_at, sent_at),
+        shift_ms=shift_ms(received_at, sent_at),
         size=len(body),
         answer=answer,
     )

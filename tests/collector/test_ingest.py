@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 from datetime import timedelta
+from typing import Any, LiteralString
 
+import pytest
 import zstandard
 
-from tests.collector.kit import CPU, Front, event, frames
+from tests.collector.kit import CPU, Front, event, frames, ms
 from wire import batch as wire_batch
 from wire import layout as wire_layout
 
@@ -156,14 +158,53 @@ async def test_host_state_moves_with_every_commit(front: Front) -> None:
         front.clock.wind(seconds=10)
 
 
-async def test_a_slow_host_clock_is_corrected_for_evaluation_only(front: Front) -> None:
-    """Sent five minutes behind our clock: stored as sent, evaluated at our time."""
+@pytest.mark.parametrize("off_s", [-300, -86_400, 86_400, -400 * 86_400])
+async def test_times_of_a_wrong_host_clock_are_put_right_by_the_time_of_sending(
+    front: Front, off_s: int
+) -> None:
+    """Minutes or a day behind or ahead, or more than a year: nothing is refused, and what was measured just
+    now is stored and evaluated as of now.
+
+    Broken twin: a window that looks at the stamps alone refuses the last three for good; data of hosts that
+    had not learnt the time yet was lost so."""
     agent = await front.agent()
     await agent.put_layout()
-    theirs = front.clock() - timedelta(minutes=5)
+    theirs = front.clock() + timedelta(seconds=off_s)
+    sent = {"UCX-Sent-At": str(ms(theirs))}
+    body = agent.batch(frames=frames((theirs - timedelta(minutes=1), [0.4, 0.4]), (theirs, [0.5, 0.5])))
+    assert (await agent.post(body, sent)).json()["outcome"] == "stored"
+    told = agent.batch(events=[event(theirs)])
+    assert (await agent.post(told, sent)).json()["outcome"] == "stored"
+    minute_ago = front.clock() - timedelta(minutes=1)
+    assert await rows(front, "SELECT time FROM frame ORDER BY time") == [(minute_ago,), (front.clock(),)]
+    assert await rows(front, "SELECT time FROM event") == [(front.clock(),)]
+    assert await rows(front, "SELECT frontier FROM host_state") == [(front.clock(),)]
+
+
+async def test_a_clock_that_is_a_little_off_changes_no_stored_time(front: Front) -> None:
+    """Ten seconds: evaluated at our time, stored as sent - the way here would make the times tremble."""
+    agent = await front.agent()
+    await agent.put_layout()
+    theirs = front.clock() - timedelta(seconds=10)
     body = agent.batch(frames=frames((theirs, [0.5, 0.5])))
-    answer = await agent.post(body, {"UCX-Sent-At": str(int(theirs.timestamp() * 1000))})
+    answer = await agent.post(body, {"UCX-Sent-At": str(ms(theirs))})
     assert answer.json()["outcome"] == "stored"
+    assert await rows(front, "SELECT f.time, s.frontier FROM frame f, host_state s") == [
+        (theirs, front.clock())
+    ]
+
+
+async def test_a_time_that_cannot_be_is_refused_with_the_time_it_would_have_been(front: Front) -> None:
+    """Ahead of its own time of sending: no clock explains that."""
+    agent = await front.agent()
+    await agent.put_layout()
+    theirs = front.clock() - timedelta(days=1)
+    body = agent.batch(frames=frames((theirs + timedelta(hours=2), [0.5, 0.5])))
+    receipt = (await agent.post(body, {"UCX-Sent-At": str(ms(theirs))})).json()
+    assert receipt["outcome"] == "refused"
+    assert (front.clock() + timedelta(hours=2)).isoformat() in receipt["reason"]
+
+
+async def rows(front: Front, question: LiteralString) -> list[tuple[Any, ...]]:
     async with front.pool.connection() as conn:
-        row = await (await conn.execute("SELECT f.time, s.frontier FROM frame f, host_state s")).fetchone()
-    assert row == (theirs, front.clock())
+        return await (await conn.execute(question)).fetchall()
