@@ -84,12 +84,12 @@ class Measurer:
         runner: Runner,
         on_tick: OnTick,
         emit: Emit,
-        raw_ms: Callable[[], int],
+        steady_ms: Callable[[], int],
     ) -> None:
         self.groups = tuple(groups)
         self._runner = runner
         self._on_tick = on_tick
-        self._raw_ms = raw_ms
+        self._steady_ms = steady_ms
         self.health = {c.name: Health(c.name, emit) for group in groups for c in group.checks}
 
     def check_health(self) -> dict[str, CheckHealth]:
@@ -108,7 +108,7 @@ class Measurer:
         return wake_s if stall_s is None else min(wake_s, now_s + stall_s)
 
     def _begin(self, group: Group, now_s: float) -> None:
-        group.at_ms = self._raw_ms()
+        group.at_ms = self._steady_ms()
         group.deadline_s = now_s + schedule.deadline_s(group.interval_s)
         group.due_s = schedule.next_due_s(now_s, group.interval_s, group.phase_s)
         group.jobs = {check.name: self._runner.submit(check.name, check.read) for check in group.checks}

@@ -54,20 +54,20 @@ class Outbox:
         self._monotonic = monotonic
         self._frames: list[Frame] = []
         self._keys: set[tuple[bytes, int]] = set()
-        self._correction_ms = 0
+        self._scale_ms = 0
         self._since_s = 0.0
         self._layouts: dict[bytes, float] = {}
 
-    def add(self, parts: list[tuple[Plan, list[float | None]]], raw_ms: int) -> None:
-        """Take one tick; ``raw_ms`` is its time by the host's own clock."""
-        correction = self._time.correction_ms
-        if self._frames and correction != self._correction_ms:
+    def add(self, parts: list[tuple[Plan, list[float | None]]], steady_ms: int) -> None:
+        """Take one tick; ``steady_ms`` is its time on the scale that no setting of the clock moves."""
+        scale = self._time.scale_ms
+        if self._frames and scale != self._scale_ms:
             self.flush()
         if not self._frames:
-            self._since_s, self._correction_ms = self._monotonic(), correction
+            self._since_s, self._scale_ms = self._monotonic(), scale
         for plan, values in parts:
             self._keep_layout(plan)
-            self._frames.append(Frame(plan.digest, self._free_time(plan.digest, raw_ms + correction), values))
+            self._frames.append(Frame(plan.digest, self._free_time(plan.digest, steady_ms + scale), values))
         if len(self._frames) >= _MAX_WAITING:
             self.flush()
 
@@ -97,22 +97,22 @@ class Outbox:
             return
         frames, self._frames = self._frames, []
         self._keys.clear()
-        self._spool.put_frames(frames, self._correction_ms)
+        self._spool.put_frames(frames, self._scale_ms)
         self._on_spooled()
 
     def event(self, event_id: str, message: str, attributes: Mapping[str, str] | None = None) -> None:
         """Put an event of the agent's own into the spool."""
-        correction = self._time.correction_ms
+        scale = self._time.scale_ms
         clean = {name: printable(value, MAX_ATTRIBUTE_VALUE) for name, value in (attributes or {}).items()}
         event = Event(
-            self._time.stamp_ms(correction),
+            self._time.steady_ms() + scale,
             SOURCE,
             event_id,
             SEVERITIES[event_id],
             printable(message, MAX_TEXT),
             clean,
         )
-        self._spool.put_events([event], correction)
+        self._spool.put_events([event], scale)
         self._on_spooled()
 
     def report_incidents(self) -> None:

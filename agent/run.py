@@ -58,7 +58,8 @@ class Agent:
         self._source: Source = for_this_system()
         self._time = Timekeeper(clock)
         self._spool = _open_spool(options.state_dir, self._identity, self._config, self._time)
-        self._time.correction_ms = _number(self._spool.get("correction_ms"))
+        self._time.resume(self._spool.get)
+        self._stepped_ms = self._time.stepped_ms
         tokens = TokenMaker(self._key, self._identity.agent_id)
         self._shipper = Shipper(
             self._spool,
@@ -92,10 +93,7 @@ class Agent:
             on_spooled=self._shipper.wake,
         )
         groups = make_groups(checks, self._config, self._identity.agent_id, self._options.interval_s)
-        return Measurer(groups, self._runner, self._outbox.add, self._outbox.event, self._raw_ms)
-
-    def _raw_ms(self) -> int:
-        return round(self._time.raw_s() * 1000)
+        return Measurer(groups, self._runner, self._outbox.add, self._outbox.event, self._time.steady_ms)
 
     def _own_state(self) -> OwnState:
         total, counters = self._spool.total(), self._spool.counters
@@ -126,12 +124,20 @@ class Agent:
         now = time.monotonic()
         wake_s = self._measurer.step(now)
         self._outbox.report_incidents()
+        self._notice_clock()
         if self._outbox.due_in_s() == 0.0:
             self._outbox.flush()
         if now >= self._next_housekeeping_s:
             self._next_housekeeping_s = now + _HOUSEKEEPING_S
             self._keep_house()
         return self._wait(min(wake_s, self._next_housekeeping_s, now + (self._outbox.due_in_s() or 3600.0)))
+
+    def _notice_clock(self) -> None:
+        """A setting of the host's clock is remembered at once: batches that wait are placed by it."""
+        if self._time.stepped_ms != self._stepped_ms:
+            log.warning("the host's clock was set by %d ms", self._time.stepped_ms - self._stepped_ms)
+            self._stepped_ms = self._time.stepped_ms
+            self._spool.remember(**self._time.state())
 
     def _wait(self, until_s: float) -> bool:
         try:
@@ -196,7 +202,7 @@ def _open_spool(state: Path, identity: Identity, config: Config, timekeeper: Tim
         identity.agent_id,
         max_bytes=int(config.spool_mb * 2**20),
         max_age_s=config.spool_days * 86_400,
-        now_ms=lambda: round(timekeeper.raw_s() * 1000),
+        now_ms=timekeeper.steady_ms,
     )
 
 
@@ -214,13 +220,6 @@ def make_transport(options: Options, config: Config, identity: Identity) -> Tran
     url = collector_url(options, config, identity)
     proxy = choose_proxy(url, options.proxy or config.proxy)
     return Transport(url, options.ca_file or config.ca_file, proxy=proxy)
-
-
-def _number(text: str) -> int:
-    try:
-        return int(text or 0)
-    except ValueError:
-        return 0
 
 
 def listen_to_signals(put: Callable[[str], None]) -> None:

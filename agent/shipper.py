@@ -166,7 +166,7 @@ class Shipper:
     def _send(self, batch: Stored) -> Verdict:
         headers = {
             "Content-Type": "application/vnd.msgpack",
-            "UCX-Sent-At": str(self._time.stamp_ms(batch.correction_ms)),
+            "UCX-Sent-At": str(self._time.sent_ms(batch.correction_ms, batch.created_ms)),
         }
         body = batch.body
         if len(body) >= _COMPRESS_FROM:
@@ -187,7 +187,7 @@ class Shipper:
         if date_s is not None and self._time.learn(sent_s, received_s, date_s):
             log.warning("clock: stamps are corrected by %d ms now", self._time.correction_ms)
             self._tokens.forget()
-            self._spool.remember(correction_ms=str(self._time.correction_ms))
+            self._spool.remember(**self._time.state())
             self._failures = 0
         return reply
 

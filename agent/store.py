@@ -64,7 +64,7 @@ class Stored(NamedTuple):
     created_ms: int
     """Corrected time of its birth."""
     correction_ms: int
-    """What was added to the host's clock in its stamps."""
+    """What was added in its stamps to the scale of ``agent.clock.Timekeeper``."""
     items: int
     """Frames or events in it."""
     body: bytes

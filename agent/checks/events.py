@@ -36,6 +36,8 @@ class Stamp(Protocol):
 
     correction_ms: int
 
+    @property
+    def scale_ms(self) -> int: ...
     def raw_s(self) -> float: ...
 
 
@@ -106,7 +108,7 @@ class EventsCheck:
         notes = [describe(passed.held)] if passed.held else []
         notes += [f"{chunk.lost}."] if chunk.lost else []
         events += [_note(feed, note, now_ms + correction) for note in notes]
-        if not self._sink.put_marked(events, correction, feed, chunk.bookmark):
+        if not self._sink.put_marked(events, self._stamp.scale_ms, feed, chunk.bookmark):
             return False
         self._buckets[feed] = passed.bucket
         self._counts[feed, "sent"] += len(passed.records)
