@@ -30,7 +30,17 @@ from ticketing.published import TicketFilter
 from ticketing.registry import Language
 from ticketing.registry_api import add_registry_routes
 from ticketing.settings import Settings
-from ticketing.shapes import MAX_ID, AnyAct, BookingBody, Id, KeyParameter, NewTicketBody, Number, RetryBody
+from ticketing.shapes import (
+    MAX_ID,
+    AnyAct,
+    BookingBody,
+    Id,
+    KeyParameter,
+    NewTicketBody,
+    Number,
+    PriorityNumber,
+    RetryBody,
+)
 from wire.access import Principal, Role
 from wire.clock import Clock
 from wire.problem import Conflict, Forbidden, NotFound, Problem, Unprocessable
@@ -41,7 +51,6 @@ Limit = Annotated[int, Query(ge=1, le=500, description="Most rows in the answer"
 Before = Annotated[
     int | None, Query(ge=1, le=MAX_ID, description="Continue below: 'before' of the last page")
 ]
-Priority = Annotated[int | None, Query(ge=1, le=4)]
 _RETRIES = {"alert": Q.retry_alert, "ticket": Q.retry_ticket, "acknowledgement": Q.retry_acknowledgement}
 
 
@@ -101,7 +110,7 @@ def _add_ticket_routes(routes: APIRouter, pool: Pool, settings: Settings, clock:
         tenant: KeyParameter = None,
         deployment: KeyParameter = None,
         state: Annotated[list[State] | None, Query()] = None,
-        priority: Priority = None,
+        priority: Annotated[PriorityNumber | None, Query()] = None,
         before: Before = None,
         limit: Limit = 50,
     ) -> Document:

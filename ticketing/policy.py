@@ -250,9 +250,9 @@ def priority_name(priority: Priority) -> PriorityName:
 
 
 def priority_of(name: str) -> Priority:
-    """``P1`` (or ``p1``) -> 1. Raises ValueError."""
+    """``P1`` (or ``p1``, or ``1``) -> 1. Raises ValueError."""
     for priority, known in _NAMES.items():
-        if known == name.upper():
+        if name.upper() in (known, str(priority)):
             return priority
     raise ValueError(f"'{name}' is no priority: write P1, P2, P3 or P4")
 

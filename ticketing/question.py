@@ -5,14 +5,15 @@ CalculatorError   the request is wrong; ``faults`` says of each option what woul
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
 
 from ticketing.errors import TicketingError
-from ticketing.policy import Priority, priority_of
+from ticketing.policy import Priority, Release, priority_of
 from ticketing.terms import REST_OF_WORLD
 
 OPTIONS = (
@@ -23,6 +24,10 @@ OPTIONS = (
 EVENTS = (
     "pause:customer, pause:third-party, resume, priority:P1, plan:platinum, country:DE, taken, resolved, "
     "reopened"
+)
+
+_KNOWN_EVENT = re.compile(
+    r"pause:(customer|third-party)|resume|taken|resolved|reopened|(priority|plan|country):.*"
 )
 
 
@@ -57,9 +62,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """None: the release in force on the day of opening."""
 
 
-def read_request(values: Mapping[str, Any]) -> Request:
-    """Options (or a JSON object) -> request. Raises CalculatorError naming every wrong option."""
-    reader = _Reader(values)
+def read_request(values: Mapping[str, Any], releases: Sequence[Release]) -> Request:
+    """Options (or a JSON object) -> request. Raises CalculatorError naming every wrong option.
+
+    A name is wrong when no release knows it; whether the release in force does, the answer says."""
+    reader = _Reader(values, _names(releases))
     plan, theatre = reader.word("plan", required=True), reader.word("theatre", required=True)
     priority, opened, zone = reader.priority(), reader.time("opened", required=True), reader.text("zone")
     request = Request(
@@ -87,6 +94,20 @@ def read_request(values: Mapping[str, Any]) -> Request:
     return request
 
 
+def _names(releases: Sequence[Release]) -> dict[str, tuple[str, ...]]:
+    """What each option may be called, over all releases, in their order."""
+
+    def known(names: Callable[[Release], Iterable[str]]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for release in releases for name in names(release)))
+
+    return {
+        "plan": known(lambda release: release.plans),
+        "licence": known(lambda release: release.licences),
+        "theatre": known(lambda release: [*release.theatres, REST_OF_WORLD]),
+        "channel": known(lambda release: release.channels),
+    }
+
+
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands in for a time that is at fault; such a request is never returned."""
 
@@ -94,7 +115,8 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 class _Reader:
     """Takes options one by one and gathers what is wrong with them."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> None:
+        self.names = names
         self.values = {name.replace("-", "_"): value for name, value in values.items() if value is not None}
         self.faults: list[str] = []
 
@@ -111,6 +133,9 @@ class _Reader:
 
     def word(self, name: str, *, required: bool = False) -> str | None:
         text = self.text(name, required=required)
+        known = self.names.get(name, ())
+        if text is not None and known and text.lower() not in known:
+            self.faults.append(f"{name}: '{text}' is no {name}; known are {', '.join(known)}")
         return None if text is None else text.lower()
 
     def upper(self, name: str) -> str | None:
@@ -169,6 +194,8 @@ class _Reader:
         if not equals:
             self.faults.append(f"event '{item}': write TIME=what, where what is one of {EVENTS}")
             return None
+        if not _KNOWN_EVENT.fullmatch(what.strip()):
+            self.faults.append(f"event '{what.strip()}': is not known; write one of {EVENTS}")
         at = self._instant(f"event '{item}'", time.strip())
         return None if at is None else (at, what.strip())
 

@@ -91,7 +91,7 @@ Day = Annotated[date, Field(ge=date(1990, 1, 1), le=date(2200, 1, 1))]
 class Strict(BaseModel):
     """No unknown keys, no silent conversions, immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
 class Product(Strict):

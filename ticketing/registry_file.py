@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from importlib import resources
 from typing import Any
 
 import yaml
@@ -66,6 +67,20 @@ def parse(text: str) -> tuple[Registry, dict[Path, int]]:
     if faults:
         raise RegistryError(sorted(faults, key=_position))
     return registry, lines
+
+
+def example_text() -> str:
+    """A document with every field, explained."""
+    return resources.files("ticketing").joinpath("example.yaml").read_text(encoding="utf-8")
+
+
+def counted(registry: Registry) -> str:
+    """What a document speaks of: ``1 product(s), 3 people, 2 customer(s), 2 deployment(s)``."""
+    deployments = sum(len(tenant.deployments) for tenant in registry.tenants.values())
+    return (
+        f"{len(registry.products)} product(s), {len(registry.people)} people, "
+        f"{len(registry.tenants)} customer(s), {deployments} deployment(s)"
+    )
 
 
 def line_of(lines: dict[Path, int], location: Path) -> int | None:

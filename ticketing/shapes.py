@@ -6,8 +6,17 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
+from ticketing.policy import priority_of
 from ticketing.registry import Key, Language, PlanName, storable
 
 MAX_ID = 2**63 - 1
@@ -23,6 +32,11 @@ Title = Annotated[
 ]
 Number = Annotated[str, Path(pattern=r"^[A-Z0-9]{1,12}-[0-9]{4}-[0-9]{6,12}$", description="UCX-2026-000123")]
 KeyParameter = Annotated[Key | None, Query(description="Key")]
+PriorityNumber = Annotated[
+    int,
+    BeforeValidator(lambda given: priority_of(given) if isinstance(given, str) else given),
+    Field(ge=1, le=4, description="1 to 4; P1 to P4 are understood too"),
+]
 Id = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
@@ -88,7 +102,7 @@ class Priority(_Explained):
     """Raise or lower the priority."""
 
     act: Literal["priority"]
-    to: int = Field(ge=1, le=4)
+    to: PriorityNumber
 
 
 class Plan(_Explained):
@@ -138,7 +152,7 @@ class NewTicketBody(Body):
     tenant: Key
     deployment: Key
     channel: Literal["portal", "phone", "chat", "email"]
-    priority: int = Field(ge=1, le=4)
+    priority: PriorityNumber
     title: Title
     description: Annotated[str, StringConstraints(max_length=8000), AfterValidator(storable)] = ""
     language: Language | None = None

@@ -166,7 +166,17 @@ async def test_reasons_are_required(desk: Desk) -> None:
     """A priority is never changed without saying why."""
     number = (await desk.report()).json()["number"]
     assert (await desk.act(number, "priority", to=1)).status_code == 422
+    assert (await desk.act(number, "priority", to="P9", reason="worse")).status_code == 422
     assert (await desk.act(number, "priority", to=1, reason="  ")).status_code == 422
+
+
+async def test_a_priority_may_be_written_as_it_is_said(desk: Desk) -> None:
+    """P1 and 1 are the same, in bodies and in filters."""
+    number = (await desk.report(priority="P3")).json()["number"]
+    assert (await desk.act(number, "priority", to="P2", reason="worse")).status_code == 200
+    listed = (await desk.get("/tickets", priority="P2")).json()["tickets"]
+    assert [ticket["number"] for ticket in listed] == [number]
+    assert (await desk.get("/tickets", priority="urgent")).status_code == 422
 
 
 async def test_a_stale_view_is_refused(desk: Desk) -> None:

@@ -30,7 +30,7 @@ ASKED: dict[str, Any] = {
 
 
 def ask(**kwargs: Any) -> dict[str, Any]:
-    return answer(RELEASES, read_request(ASKED | kwargs))
+    return answer(RELEASES, read_request(ASKED | kwargs, RELEASES))
 
 
 def run(app: Any, *words: str, text: bytes | None = None) -> Result:
@@ -172,7 +172,11 @@ def test_errors_teach(kwargs: dict[str, Any], message: str) -> None:
 
 def test_all_wrong_options_are_told_at_once() -> None:
     with pytest.raises(CalculatorError) as caught:
-        read_request({"plan": 1, "priority": "P7", "opened": "now"})
+        read_request({"plan": 1, "priority": "P7", "opened": "now"}, RELEASES)
+    assert len(caught.value.faults) == 4
+    misspelt = {"plan": "gld", "theatre": "europ", "licence": "rent", "events": ["2026-01-01T00:00Z=lunch"]}
+    with pytest.raises(CalculatorError) as caught:
+        read_request(ASKED | misspelt, RELEASES)
     assert len(caught.value.faults) == 4
 
 
@@ -209,7 +213,7 @@ def test_a_batch_answers_each_line_and_goes_on_after_a_wrong_one(tmp_path: Path)
     assert [a.get("line") for a in answers] == [None, 2, 4, 5, 6, None]
     assert (answers[0]["id"], answers[0]["state"]) == ("a", "met")
     assert answers[3]["id"] == 5
-    assert answers[3]["error"].startswith("'tin' is no plan")
+    assert answers[3]["error"].startswith("plan: 'tin' is no plan")
     assert answers[0] == answers[-1]
 
 
@@ -235,7 +239,7 @@ VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.
 def test_no_question_breaks_the_calculator(values: dict[str, Any]) -> None:
     """Whatever is asked, there is an answer or a TicketingError."""
     with suppress(TicketingError):
-        answer(RELEASES, read_request(ASKED | values))
+        answer(RELEASES, read_request(ASKED | values, RELEASES))
 
 
 @settings(max_examples=200, deadline=None)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from storage.pool import Pool
 from ticketing.contract import Contract as CoveringContract
 from ticketing.contract import Renewal as CoveringRenewal
-from ticketing.registry import Contract, RegistryError, Renewal
-from ticketing.registry_file import apply_file, parse, plan_file
+from ticketing.registry import Contract, Registry, RegistryError, Renewal
+from ticketing.registry_file import apply_file, example_text, parse, plan_file
 from ticketing.registry_plan import readable
 
 from .desk_world import CONTRACTS, MONDAY, REGISTRY, registry
@@ -177,3 +179,45 @@ def test_hostile_files_are_refused_quickly(text: str) -> None:
     """Aliases, deep nesting, tags, control characters and wrong shapes are faults, not crashes."""
     with pytest.raises(RegistryError):
         parse(text)
+
+
+def _fields_of(model: type[BaseModel], path: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield f"{path}{name}"
+        for inner in _models_in(field.annotation):
+            yield from _fields_of(inner, f"{path}{name}.")
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
+
+
+def _given(model: BaseModel, path: str = "") -> Iterator[str]:
+    for name in model.model_fields_set:
+        yield f"{path}{name}"
+        for inner in _parts(getattr(model, name)):
+            yield from _given(inner, f"{path}{name}.")
+
+
+def _parts(value: Any) -> Iterable[BaseModel]:
+    if isinstance(value, BaseModel):
+        return [value]
+    held = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ()
+    return [part for part in held if isinstance(part, BaseModel)]
+
+
+async def test_the_example_shows_every_field_and_can_be_applied(pool: Pool) -> None:
+    """A field that is added without an explanation in the example is found here."""
+    document, _ = parse(example_text())
+    assert sorted(set(_given(document))) == sorted(set(_fields_of(Registry)))
+    assert await _apply(pool, example_text())
+    assert not await _apply(pool, example_text())
+
+
+def test_the_schema_describes_the_fields() -> None:
+    """Editors show what a field means: its docstring is its description."""
+    contract = Registry.model_json_schema()["$defs"]["Contract"]["properties"]
+    assert "first period" in contract["end"]["description"]

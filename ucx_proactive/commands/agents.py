@@ -16,7 +16,12 @@ from storage.pool import Pool
 from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
 from wire.clock import utcnow
 
-app = typer.Typer(help="Agents and their credentials.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Agents and their credentials.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 HERE = Path("ucx-data")
 
 

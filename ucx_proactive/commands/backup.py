@@ -14,7 +14,7 @@ from ucx_proactive.commands.shared import DatabaseUrl, DataDir
 from ucx_proactive.database import join
 from wire.clock import utcnow
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command("backup")

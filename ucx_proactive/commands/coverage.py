@@ -12,7 +12,7 @@ from ticketing.coverage import Row, coverage
 from ticketing.errors import TicketingError
 from ticketing.policy import load_releases, release_for, release_named
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command("coverage")

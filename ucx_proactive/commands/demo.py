@@ -17,7 +17,7 @@ from ucx_proactive.demo.faults import Fault
 from ucx_proactive.demo.processes import DemoFailed
 from ucx_proactive.demo.stage import Stage, Wishes, default_directory
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class Priority(StrEnum):

@@ -10,7 +10,7 @@ import typer
 from ucx_proactive.checkup import Finding, examine
 from ucx_proactive.settings import BadSettings, load
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _MARKS = {True: "ok   ", False: "FAULT"}
 
 

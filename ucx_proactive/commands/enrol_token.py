@@ -16,7 +16,7 @@ from storage.pool import Pool
 from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
 from wire.clock import utcnow
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _TTL = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 

@@ -17,7 +17,10 @@ from wire.access import Role
 from wire.clock import utcnow
 
 app = typer.Typer(
-    help="API keys for people and services.", no_args_is_help=True, pretty_exceptions_enable=False
+    help="API keys for people and services.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 HERE = Path("ucx-data")
 

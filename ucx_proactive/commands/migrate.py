@@ -13,7 +13,7 @@ from storage.faults import EmbeddedError
 from ucx_proactive.commands.shared import DatabaseUrl, DataDir
 from ucx_proactive.database import join
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 DryRun = Annotated[bool, typer.Option("--plan", help="Show what would be applied, and change nothing.")]
 

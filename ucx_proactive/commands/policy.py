@@ -15,6 +15,7 @@ from ticketing.policy_text import document_of, readable
 app = typer.Typer(
     help="The support policy, one release of the guide per file.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 Directory = Annotated[

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import getpass
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from storage.pool import Pool
-from ticketing.registry import RegistryError
-from ticketing.registry_file import apply_file, parse, plan_file
+from ticketing.registry import Registry, RegistryError
+from ticketing.registry_file import apply_file, counted, example_text, parse, plan_file
 from ticketing.registry_plan import Change, doubts, readable
 from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
 from wire.clock import utcnow
@@ -18,6 +19,7 @@ from wire.clock import utcnow
 app = typer.Typer(
     help="Customers, contracts and people: a declarative file.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 HERE = Path("ucx-data")
@@ -36,8 +38,37 @@ def apply(file: File, database_url: DatabaseUrl = None, data_dir: DataDir = HERE
     _report(file, database_url, data_dir, apply=True)
 
 
+@app.command()
+def check(file: File) -> None:
+    """Say what is wrong with FILE, all at once; needs no database and changes nothing."""
+    try:
+        registry, _ = parse(_text(file))
+    except RegistryError as error:
+        _tell_faults(file, error)
+        raise typer.Exit(2) from None
+    for doubt in doubts(registry):
+        typer.echo(f"look at {doubt}", err=True)
+    typer.echo(f"{file} can be applied: {counted(registry)}.")
+
+
+@app.command()
+def example() -> None:
+    """Print a document with every field that there is, explained: a place to start from."""
+    typer.echo(example_text(), nl=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the document's JSON Schema, with which editors complete and check it."""
+    typer.echo(json.dumps(Registry.model_json_schema(), indent=2))
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="surrogateescape")
+
+
 def _report(file: Path, database_url: str | None, data_dir: Path, *, apply: bool) -> None:
-    text = file.read_text(encoding="utf-8", errors="surrogateescape")
+    text = _text(file)
 
     async def work(pool: Pool) -> list[Change]:
         async with pool.connection() as conn:

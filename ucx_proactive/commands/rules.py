@@ -27,6 +27,7 @@ T = TypeVar("T")
 app = typer.Typer(
     help="Rules: check, test and load packs, see what is in force for a host.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 trials = typer.Typer(help="The pack on trial: what it would have done.", no_args_is_help=True)

@@ -13,7 +13,7 @@ from storage.migrate import MigrationError
 from ucx_proactive.serve import serve as run_process
 from ucx_proactive.settings import ROLES, BadSettings, load
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command("serve")

@@ -15,7 +15,7 @@ from ticketing.errors import TicketingError
 from ticketing.policy import Release, load_directory, load_releases
 from ticketing.question import EVENTS, read_line, read_request
 
-app = typer.Typer(pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def _option(help_text: str) -> Any:
@@ -101,7 +101,7 @@ def _refuse_beside_batch(given: dict[str, Any]) -> None:
 
 def _single(releases: tuple[Release, ...], given: dict[str, Any], as_json: bool) -> None:
     try:
-        answer = calculator.answer(releases, read_request(given))
+        answer = calculator.answer(releases, read_request(given, releases))
     except TicketingError as error:
         for fault in getattr(error, "faults", (str(error),)):
             typer.echo(f"sla: {fault}", err=True)
@@ -118,7 +118,7 @@ def _batch(releases: tuple[Release, ...], batch: Path) -> bool:
         values: dict[str, Any] = {}
         try:
             values = read_line(line)
-            answer = calculator.answer(releases, read_request(values))
+            answer = calculator.answer(releases, read_request(values, releases))
         except TicketingError as error:
             wrong = True
             faults = list(getattr(error, "faults", (str(error),)))

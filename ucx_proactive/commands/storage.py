@@ -12,7 +12,12 @@ from storage import stats
 from storage.pool import Pool
 from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
 
-app = typer.Typer(help="What the database holds.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="What the database holds.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 
 
 @app.callback()

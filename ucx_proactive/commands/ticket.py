@@ -16,7 +16,9 @@ from ticketing.published import TicketFilter
 from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
 from wire.clock import utcnow
 
-app = typer.Typer(help="Look at tickets.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Look at tickets.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 HERE = Path("ucx-data")
 Tongue = Literal["it", "en", "fr", "de", "es", "pt", "ar"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
