@@ -252,7 +252,8 @@ class Judge:
             newest = sorted(self.layouts, key=self.layouts.__getitem__)[-MAX_LAYOUTS:]
             self.layouts = {name: self.layouts[name] for name in newest}
         if self.recent:
-            self.recent = flapping.remembered(self.recent, self.now)
+            # By sample time: how data was cut into batches, and how late they came, changes no conclusion.
+            self.recent = flapping.remembered(self.recent, self.frontier)
         before = self.state
         seen = before.last_seen
         if seen is None or (last_seen is not None and last_seen > seen):

@@ -103,6 +103,19 @@ def test_an_alert_that_comes_and_goes_must_end_believably() -> None:
     assert host.state.memory.recent == {}
 
 
+def test_how_late_data_comes_and_in_how_many_batches_changes_no_conclusion() -> None:
+    """Frames of an hour, received two hours later one by one, come to what they come to in one batch: also
+    that the alert comes and goes. (Seen failing while that was remembered by time of receipt.)"""
+    values = [0.97] * 11 + ([0.1] * 6 + [0.97] * 11) * 3 + [0.1] * 6
+    frames = [frame(CPU, START + minutes(n), value) for n, value in enumerate(values)]
+    whole, parts = (Host(evaluator_of(ONE)) for _ in range(2))
+    whole.feed(*frames, received_at=START + minutes(180))
+    for one in frames:
+        parts.feed(one, received_at=START + minutes(180))
+    assert parts.story == whole.story
+    assert parts.outcomes[-6].alerts[0].change.reason.endswith("recovering, must hold for 15 min")
+
+
 def test_late_frames_are_marked_and_change_nothing() -> None:
     """A frame before its layout's newest is stored for replay, not judged (broken twin: judge it; then the
     breaches of before a healthy frame make a false 'for')."""

@@ -11,11 +11,12 @@ from typing import Any
 
 import msgspec
 
-from tests.kill import driver, pager_twins, pagers, twins
+from tests.kill import collectors, collectors_twins, driver, pager_twins, pagers, twins
 
 # story -> what runs it, and the designs broken on purpose that it must notice
 STORIES: dict[str, tuple[Callable[..., Any], Mapping[str, object]]] = {
     "everything": (driver.run, twins.TWINS),
+    "collectors": (collectors.run, collectors_twins.TWINS),
     "pagers": (pagers.run, pager_twins.TWINS),
 }
 
