@@ -126,6 +126,7 @@ def _server(url: str) -> Finding:
         answer = httpx.get(f"{url}/readyz", timeout=5)
         checks = answer.json()["checks"]
     except (httpx.HTTPError, ValueError, KeyError) as error:
-        return Finding(False, "server", f"{url} does not answer as ours does ({type(error).__name__})")
+        words = f"{url} does not answer as ours does ({type(error).__name__})"
+        return Finding(False, "server", f"{words}: is 'serve' running there? (--host, --port, --config)")
     ill = [f"{name}: {word}" for name, word in checks.items() if word != "ok"]
     return Finding(not ill, "server", "; ".join(ill) if ill else f"{url} is ready")

@@ -16,6 +16,7 @@ from ucx_proactive.release import release
 COMMANDS = {
     "serve": ("serve", "Run the collector, the desk and the pager."),
     "demo": ("demo", "Show the whole chain on this machine."),
+    "settings": ("settings", "Print every setting, explained, or check a file of them."),
     "migrate": ("migrate", "Bring the database's tables up to date."),
     "enrol-token": ("enrol_token", "Make a token that enrols one agent."),
     "api-key": ("keys", "Create, list and revoke API keys."),

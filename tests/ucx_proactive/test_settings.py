@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
+import yaml
 
-from ucx_proactive.settings import ROLES, BadSettings, load
+from ucx_proactive.settings import ROLES, BadSettings, Settings, load
+from ucx_proactive.settings_text import settings_text
 
 
 def test_defaults_are_enough() -> None:
@@ -76,3 +79,24 @@ def test_the_database_password_is_not_shown() -> None:
     settings, _ = load({"database_url": "postgresql://u:secret@h/d"}, environment={})
     assert "secret" not in repr(settings)
     assert "secret" not in str(settings.model_dump())
+
+
+def test_the_printed_settings_are_all_settings_with_their_defaults(tmp_path: Path) -> None:
+    """Uncommented as a whole, the document is every setting of every room, and changes none of them."""
+    written = tmp_path / "serve.yaml"
+    written.write_text("".join(f"{line[3:]}\n" for line in settings_text().splitlines() if line[:3] == "#: "))
+    document = yaml.safe_load(written.read_text())
+    assert document.keys() == Settings.model_fields.keys()
+    for room in ("collector", "alerting", "ticketing", "oncall"):
+        kind = type(getattr(load({}, environment={})[1], room))
+        assert document[room].keys() == {field.encode_name for field in msgspec.structs.fields(kind)}
+    assert load({}, file=written, environment={})[1] == load({}, environment={})[1]
+
+
+def test_the_printed_settings_change_nothing_as_they_are(tmp_path: Path) -> None:
+    """What is not uncommented is a comment."""
+    file = tmp_path / "serve.yaml"
+    file.write_text(settings_text())
+    as_printed, without = load({}, file=file, environment={}), load({}, environment={})
+    assert as_printed[0].model_dump() == without[0].model_dump()
+    assert as_printed[1] == without[1]

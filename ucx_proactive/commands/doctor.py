@@ -24,12 +24,15 @@ def doctor(
         Path | None, typer.Option(help="Where our own database lives.", file_okay=False)
     ] = None,
     database_url: Annotated[str | None, typer.Option(help="An existing PostgreSQL.")] = None,
+    host: Annotated[str | None, typer.Option(help="Where 'serve' listens. [127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port on which 'serve' listens. [8080]")] = None,
 ) -> None:
     """Look at settings, database, migrations, partitions, disk, and a running server; say what to do.
 
-    Changes nothing. Ends with 1 when something is at fault.
+    Give it the file or the flags that 'serve' was given. Changes nothing. Ends with 1 when something is at
+    fault.
     """
-    flags = {"data_dir": data_dir, "database_url": database_url}
+    flags = {"data_dir": data_dir, "database_url": database_url, "host": host, "port": port}
     try:
         settings, rooms = load(
             {name: value for name, value in flags.items() if value is not None}, file=config
