@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.privatefile import exposed_to_others, write_private
+from agent.privatefile import exposed_to_others, how_to_close, write_private
 from agent.token import b64url
 from wire.batch import AgentId
 
@@ -78,7 +78,7 @@ def load_key(state: Path) -> Ed25519PrivateKey:
     path = state / KEY_FILE
     try:
         if exposed_to_others(path):
-            raise Unusable(f"{path} can be read by other users. Run: chmod 600 {path}")
+            raise Unusable(f"{path} can be read by other users. {how_to_close(path)}")
         seed = urlsafe_b64decode(path.read_bytes().strip() + b"=")
         return Ed25519PrivateKey.from_private_bytes(seed)
     except FileNotFoundError:

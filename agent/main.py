@@ -144,6 +144,17 @@ def _status(parsed: argparse.Namespace) -> int:
     return 0 if said is not None else 1
 
 
+def _service(parsed: argparse.Namespace) -> int:
+    from agent.windows.command import run
+    from agent.windows.service import ServiceError
+
+    try:
+        print("\n".join(run(parsed.action, _options(parsed))))
+    except (ServiceError, OSError) as fault:
+        return _fail(str(fault), 1)
+    return 0
+
+
 # ---- flags --------------------------------------------------------------------------------------------
 
 
@@ -163,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
         ("check", _check, "measure once and print it", _check_flags),
         ("doctor", _doctor, "find out what is wrong and what to do", _json_flag),
         ("status", _status, "what the running agent says of itself", _json_flag),
+        ("service", _service, "Windows: install, start, stop, remove the service", _service_flags),
     ):
         sub = commands.add_parser(name, help=help_text, description=help_text.capitalize() + ".")
         _shared(sub, default=argparse.SUPPRESS)
@@ -219,6 +231,12 @@ def _run_flags(parser: argparse.ArgumentParser) -> None:
 def _check_flags(parser: argparse.ArgumentParser) -> None:
     _json_flag(parser)
     parser.add_argument("--explain", action="store_true", help="exactly what would leave this host, as JSON")
+
+
+def _service_flags(parser: argparse.ArgumentParser) -> None:
+    from agent.windows.command import ACTIONS
+
+    parser.add_argument("action", choices=ACTIONS, help="in a command prompt 'as administrator'")
 
 
 def _json_flag(parser: argparse.ArgumentParser) -> None:

@@ -42,4 +42,4 @@ def default_config_file() -> Path:
 
 
 def _program_data() -> Path:
-    return Path(os.environ.get("ProgramData", r"C:\ProgramData")) / "ucx-agent"  # noqa: SIM112 - its name there
+    return Path(os.environ.get("ProgramData", r"C:\ProgramData")) / "UCX Agent"  # noqa: SIM112 - its name there

@@ -23,19 +23,19 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 if sys.platform == "win32":
-    import subprocess
+    from agent.windows import acl
 
     def restrict(path: Path) -> None:
-        """Inheritance off; the current user, SYSTEM and Administrators (by their well-known ids) only."""
-        user = os.environ.get("USERNAME", "")
-        grants = [f"{user}:F"] if user else []
-        grants += ["*S-1-5-18:F", "*S-1-5-32-544:F"]
-        command = ["icacls", str(path), "/inheritance:r", *(p for g in grants for p in ("/grant:r", g))]
-        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - no shell, fixed program
+        """The system, administrators, the service and the current user only; nothing is inherited."""
+        acl.protect_file(path)
 
     def exposed_to_others(path: Path) -> bool:
-        """Rights were set at writing; reading them back needs more than the standard library."""
-        return False
+        """True when its access list lets anybody else in."""
+        return bool(acl.outsiders(path))
+
+    def how_to_close(path: Path) -> str:
+        """What the administrator can do about it."""
+        return "Run: ucx-agent service install (it closes the directory), then: ucx-agent enrol --again"
 
     def sync_directory(directory: Path) -> None:
         """NTFS journals the rename itself."""
@@ -49,6 +49,10 @@ else:
     def exposed_to_others(path: Path) -> bool:
         """True when group or others may read or write it."""
         return bool(path.stat().st_mode & 0o077)
+
+    def how_to_close(path: Path) -> str:
+        """What the administrator can do about it."""
+        return f"Run: chmod 600 {path}"
 
     def sync_directory(directory: Path) -> None:
         """Make the rename durable."""
