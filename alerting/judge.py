@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from alerting import absence, ahead, events, flapping, gap, hiding, samples, wording
+from alerting import absence, ahead, calm, events, flapping, gap, hiding, samples, wording
 from alerting.binding import Binding, Frame, Plan
 from alerting.evaluator import Evaluator
 from alerting.inputs import (
@@ -45,6 +45,20 @@ def evaluate(
     received_at: datetime,
 ) -> Outcome:
     """Judge what one host sent: frames and events in time order, received at ``received_at``."""
+    now = to_ms(received_at)
+    if state.memory.calm and (kept := calm.judged(evaluator, scope, state, inputs, now)) is not None:
+        return Outcome(scope, _heard(kept, received_at))
+    return judged_singly(evaluator, scope, state, inputs, received_at)
+
+
+def judged_singly(
+    evaluator: Evaluator,
+    scope: HostScope,
+    state: HostState,
+    inputs: Sequence[FrameInput | EventInput],
+    received_at: datetime,
+) -> Outcome:
+    """``evaluate``, one input after the other."""
     judge = Judge(evaluator, scope, state, to_ms(received_at))
     if judge.silent:
         judge.reported()
@@ -255,19 +269,24 @@ class Judge:
             # By sample time: how data was cut into batches, and how late they came, changes no conclusion.
             self.recent = flapping.remembered(self.recent, self.frontier)
         before = self.state
-        seen = before.last_seen
-        if seen is None or (last_seen is not None and last_seen > seen):
-            seen = last_seen
         state = HostState(
             before.tenant_id,
             before.host_id,
             before.version,
             from_ms(self.frontier) if self.frontier else None,
             self.evaluator.version,
-            seen,
+            before.last_seen,
             Memory(self.layouts, self.tracks, self.events, self.silent, self.gaps, self.recent, self.ahead),
         )
+        state = _heard(state, last_seen)
         return Outcome(self.scope, state, tuple(self.alerts), tuple(self.late), self.failing)
+
+
+def _heard(state: HostState, last_seen: datetime | None) -> HostState:
+    """The newest receipt counts, whatever the order in which they come."""
+    if last_seen is None or (state.last_seen is not None and state.last_seen >= last_seen):
+        return state
+    return _changed(state, last_seen=last_seen)
 
 
 def _keep(held: dict[K, V], key: K, value: V | None) -> None:

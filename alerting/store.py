@@ -22,6 +22,7 @@ from alerting.mute import Mute, reason
 from alerting.published import ENDED, State
 from alerting.rulebook import store_pack as store_pack
 from alerting.state import EMPTY, Memory, dump, load
+from storage import arrays
 from storage.sql import Queries
 
 Q = Queries.load("alerting")
@@ -36,7 +37,10 @@ async def lock_hosts(
 
     ``pack_version`` of every state is the newest version of the rules at this moment."""
     ordered = sorted(set(keys))
-    hosts = {"tenants": [k.tenant_id for k in ordered], "hosts": [k.host_id for k in ordered]}
+    hosts = {
+        "tenants": arrays.int4s([k.tenant_id for k in ordered]),
+        "hosts": arrays.int8s([k.host_id for k in ordered]),
+    }
     await conn.execute(Q.ensure_hosts, hosts)
     cursor = await conn.execute(Q.lock_hosts, hosts)
     return {HostKey(row[0], row[1]): _state(row) for row in await cursor.fetchall()}
@@ -80,14 +84,14 @@ async def _save_states(conn: AsyncConnection[Row], states: Sequence[HostState]) 
     cursor = await conn.execute(
         Q.save_hosts,
         {
-            "tenants": [s.tenant_id for s in states],
-            "hosts": [s.host_id for s in states],
-            "versions": [s.version for s in states],
-            "frontiers": [s.frontier for s in states],
-            "packs": [s.pack_version for s in states],
-            "seen": [s.last_seen for s in states],
-            "dues": [next_due(s) for s in states],
-            "states": [dump(s.memory) for s in states],
+            "tenants": arrays.int4s([s.tenant_id for s in states]),
+            "hosts": arrays.int8s([s.host_id for s in states]),
+            "versions": arrays.int8s([s.version for s in states]),
+            "frontiers": arrays.times([s.frontier for s in states]),
+            "packs": arrays.int4s([s.pack_version for s in states]),
+            "seen": arrays.times([s.last_seen for s in states]),
+            "dues": arrays.times([next_due(s) for s in states]),
+            "states": arrays.byteas([dump(s.memory) for s in states]),
         },
     )
     if cursor.rowcount != len(states):
@@ -99,6 +103,8 @@ async def _save_states(conn: AsyncConnection[Row], states: Sequence[HostState]) 
 def next_due(state: HostState) -> datetime | None:
     """When the sweep must look at this host although nothing arrives; None = no need."""
     memory = state.memory
+    if not (memory.events or memory.gaps or memory.ahead):
+        return None
     times = [track.due for track in memory.events.values()] + [gap.due for gap in memory.gaps if gap.due]
     times += [asked.due for asked in memory.ahead.values()]
     earliest = min(times, default=None)

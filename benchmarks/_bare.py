@@ -72,7 +72,7 @@ def _chunks(kind: str, hosts: int, width: int) -> Iterator[bytes]:
     make = _rows if kind == "rows" else _frame
     at, host = 1_767_225_600_000, 0
     while True:
-        parts = [copyrow.HEADER]
+        parts: list[bytes | bytearray] = [copyrow.HEADER]
         for _ in range(FRAMES_AT_ONCE):
             parts.append(make(host, at, width))
             host += 1
@@ -88,5 +88,5 @@ def _rows(host: int, at: int, width: int) -> bytes:
     return b"".join([pack(4, 4, host // 100, 8, first + n, 8, us, 8, n * 0.7 + host) for n in range(width)])
 
 
-def _frame(host: int, at: int, width: int) -> bytes:
+def _frame(host: int, at: int, width: int) -> bytes | bytearray:
     return copyrow.row(host // 100, host, host // 100, at, [n * 0.7 + host for n in range(width)])

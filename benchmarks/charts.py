@@ -77,7 +77,7 @@ def _rollup(machine: _fleet.Machine, at: datetime) -> bytes:
     return copyrow.summary_row(*key, [low, low, low, low], [1] * WIDTH)
 
 
-def _frame(machine: _fleet.Machine, at: datetime) -> bytes:
+def _frame(machine: _fleet.Machine, at: datetime) -> bytes | bytearray:
     values = [0.1 + n / 1000 for n in range(WIDTH)]
     key = (machine.tenant_id, machine.host_id, machine.layout_id, round(at.timestamp() * 1000))
     return copyrow.row(*key, values)

@@ -93,20 +93,28 @@ class Fleet:
             total += times.user + times.system
         return total
 
-    def load(self, ports: list[int], seconds: float, first_seq: int) -> list[_load.Report]:
-        """Run the load generators to their end."""
-        count = self.sizes.generators
-        running = [self._generator(ports, seconds, first_seq, n, count) for n in range(count)]
-        answers = [process.communicate()[0] for process in running]
-        if any(process.returncode for process in running):
-            raise SystemExit("a load generator failed; its words are above")
-        return [msgspec.json.decode(answer, type=_load.Report) for answer in answers]
+    def orders(self, ports: list[int]) -> list[_load.Orders]:
+        """What each load generator is to send."""
+        sizes, count = self.sizes, self.sizes.generators
+        agents = [(m.agent_id, m.private_key) for m in self.machines]
+        return [
+            _load.Orders(ports, agents[n::count], sizes.connections // count, WIDTH, sizes.seconds)
+            for n in range(count)
+        ]
 
-    def _generator(
-        self, ports: list[int], seconds: float, first_seq: int, n: int, count: int
-    ) -> subprocess.Popen[bytes]:
-        agents = [(m.agent_id, m.private_key) for m in self.machines[n::count]]
-        orders = _load.Orders(ports, agents, self.sizes.connections // count, WIDTH, seconds, first_seq)
+
+class Generators:
+    """The load generators: connected, and every host has reported once, when made."""
+
+    def __init__(self, orders: list[_load.Orders]) -> None:
+        self._running = [self._start(each) for each in orders]
+        for process in self._running:
+            assert process.stdout is not None
+            if process.stdout.readline() != b"ready\n":
+                raise SystemExit("a load generator failed; its words are above")
+
+    @staticmethod
+    def _start(orders: _load.Orders) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks._load"],
             stdin=subprocess.PIPE,
@@ -115,10 +123,20 @@ class Fleet:
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
         assert process.stdin is not None
-        process.stdin.write(msgspec.json.encode(orders))
-        process.stdin.close()
-        process.stdin = None
+        process.stdin.write(msgspec.json.encode(orders) + b"\n")
+        process.stdin.flush()
         return process
+
+    def run(self) -> list[_load.Report]:
+        """Send, to the end."""
+        for process in self._running:
+            assert process.stdin is not None
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
+        answers = [process.communicate()[0] for process in self._running]
+        if any(process.returncode for process in self._running):
+            raise SystemExit("a load generator failed; its words are above")
+        return [msgspec.json.decode(answer, type=_load.Report) for answer in answers]
 
 
 @contextmanager
@@ -191,12 +209,12 @@ def end_to_end(fleet: Fleet, log: Path) -> dict[str, Any]:
     """The measured run; every host has reported once before it begins."""
     with collectors(fleet.url, fleet.sizes.collectors, log) as running:
         processes, ports = [process for process, _ in running], [port for _, port in running]
-        warm = fleet.load(ports, 0, 1)
+        generators = Generators(fleet.orders(ports))
         before = _stored(fleet.url)
         memory = Memory(processes)
         memory.start()
         cpu = _cpu(processes), fleet.database_cpu()
-        reports = fleet.load(ports, fleet.sizes.seconds, max(report.last_seq for report in warm))
+        reports = generators.run()
         used = _cpu(processes) - cpu[0], fleet.database_cpu() - cpu[1]
         growth = memory.growth()
         p99 = max(_p99_ms(port) for port in ports)

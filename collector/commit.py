@@ -13,10 +13,12 @@ Why this order, and what was rejected: docs/adr/0002-one-ingest-commit.md. The d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from weakref import WeakSet
 
 import msgspec
 from psycopg import AsyncConnection
@@ -30,6 +32,7 @@ from collector.meters import Meters
 from collector.pending import BatchKey, Pending, at
 from collector.rollup import FIVE, floor, late_before
 from collector.settings import CollectorSettings
+from storage import arrays
 from storage.pool import Pool
 from wire.batch import EventBatch, FrameBatch
 from wire.clock import Clock
@@ -63,7 +66,9 @@ class HostWork(msgspec.Struct, frozen=True):
     """Receipt of the newest of its batches."""
 
 
-def settle(group: Sequence[Pending], winners: set[BatchKey], held: Mapping[BatchKey, bytes]) -> Verdicts:
+def settle(
+    group: Sequence[Pending], winners: AbstractSet[BatchKey], held: Mapping[BatchKey, bytes]
+) -> Verdicts:
     """Judge each batch by what the ledger holds under its key: the same bytes are stored, others renumber.
 
     ``winners`` are the keys that this transaction inserted, with the digest of the first batch of that key in
@@ -96,6 +101,8 @@ def by_host(winners: Iterable[Pending]) -> dict[HostKey, HostWork]:
 
 
 def _host_work(pendings: Sequence[Pending]) -> HostWork:
+    if len(pendings) == 1 and len(inputs := pendings[0].inputs()) == 1:
+        return HostWork(pendings[0].scope, tuple(inputs), pendings[0].received_at)
     inputs = sorted((item for pending in pendings for item in pending.inputs()), key=lambda item: item.at)
     return HostWork(pendings[0].scope, tuple(inputs), max(pending.received_at for pending in pendings))
 
@@ -113,19 +120,27 @@ class IngestCommit:
         }
         self._evaluator: alerting.Evaluator | None = None
         self._noted: set[tuple[HostKey, int]] = set()
+        self._bounded: WeakSet[Connection] = WeakSet()
 
     async def __call__(self, group: Sequence[Pending]) -> tuple[Receipt, ...]:
         """Commit ``group``; receipts in its order. Raises what the database says: then nothing was stored."""
-        async with self._pool.connection() as conn, conn.transaction():
-            verdicts, pairs = await self._store(conn, group)
+        async with self._pool.connection() as conn:
+            await self._bound(conn)
+            async with conn.transaction():
+                verdicts, pairs = await self._store(conn, group)
         self._after_commit(verdicts, pairs)
         return verdicts.receipts
+
+    async def _bound(self, conn: Connection) -> None:
+        """The limits of ingest transactions, once per connection: it is not used for much else."""
+        if conn not in self._bounded:
+            await conn.execute(Q.ingest_limits, self._limits)
+            self._bounded.add(conn)
 
     async def _store(
         self, conn: Connection, group: Sequence[Pending]
     ) -> tuple[Verdicts, set[tuple[HostKey, int]]]:
         now = self._clock()
-        await conn.execute(Q.ingest_limits, self._limits)
         states = await alerting.lock_hosts(conn, sorted({pending.host for pending in group}), now)
         verdicts = await _enter_ledger(conn, group)
         if not verdicts.winners:
@@ -166,47 +181,42 @@ class IngestCommit:
         if len(self._noted) > PAIRS_KNOWN:
             self._noted.clear()
         self._noted |= pairs
-        for receipt in verdicts.receipts:
-            self._meters.batches.labels(receipt.outcome.value).inc()
-        for pending in verdicts.winners:
-            if isinstance(pending.batch, EventBatch):
-                self._meters.events.inc(len(pending.batch.events))
-            else:
-                self._meters.frames.inc(len(pending.batch.frames))
-                self._meters.samples.inc(
-                    sum(len(f.values) - f.values.count(None) for f in pending.batch.frames)
-                )
+        for outcome, number in Counter([receipt.outcome for receipt in verdicts.receipts]).items():
+            self._meters.batches.labels(outcome.value).inc(number)
+        batches = [pending.batch for pending in verdicts.winners]
+        frames = [frame for batch in batches if isinstance(batch, FrameBatch) for frame in batch.frames]
+        self._meters.events.inc(sum(len(batch.events) for batch in batches if isinstance(batch, EventBatch)))
+        self._meters.frames.inc(len(frames))
+        self._meters.samples.inc(sum(len(frame.values) - frame.values.count(None) for frame in frames))
 
 
 async def _enter_ledger(conn: Connection, group: Sequence[Pending]) -> Verdicts:
     """Steps 2 of the order: who wins its key, and what the others' keys hold."""
     first = {pending.key: pending for pending in reversed(group)}
-    keys = sorted(first)
-    row = {
-        **_columns(keys),
-        "digests": [first[key].digest for key in keys],
-        "received": [first[key].received_at for key in keys],
+    row: dict[str, Any] = {
+        **_columns(first),
+        "digests": arrays.byteas([pending.digest for pending in first.values()]),
+        "received": arrays.times([pending.received_at for pending in first.values()]),
     }
-    winners = {_key(found) for found in await (await conn.execute(Q.ledger_insert, row)).fetchall()}
-    losers = [key for key in keys if key not in winners]
-    held: dict[BatchKey, bytes] = {}
-    if losers:
-        rows = await (await conn.execute(Q.ledger_digests, _columns(losers))).fetchall()
-        held = {_key(found): found[4] for found in rows}
-    return settle(group, winners, held)
+    cursor = await conn.execute(Q.ledger_insert, row)
+    if cursor.rowcount == len(first):
+        return settle(group, first.keys(), {})
+    winners = {_key(found) for found in await cursor.fetchall()}
+    losers = [key for key in first if key not in winners]
+    rows = await (await conn.execute(Q.ledger_digests, _columns(losers))).fetchall()
+    return settle(group, winners, {_key(found): found[4] for found in rows})
 
 
 def _key(row: tuple[Any, ...]) -> BatchKey:
-    agent_id: UUID = row[1]
-    return BatchKey(row[0], agent_id, row[2], row[3])
+    return BatchKey(row[0], row[1].bytes, row[2], row[3])
 
 
-def _columns(keys: Sequence[BatchKey]) -> dict[str, list[Any]]:
+def _columns(keys: Collection[BatchKey]) -> dict[str, Any]:
     return {
-        "tenant_ids": [key.tenant_id for key in keys],
-        "agent_ids": [key.agent_id for key in keys],
-        "epochs": [key.epoch for key in keys],
-        "seqs": [key.seq for key in keys],
+        "tenant_ids": arrays.int4s([key.tenant_id for key in keys]),
+        "agent_ids": arrays.uuids([key.agent for key in keys]),
+        "epochs": arrays.int8s([key.epoch for key in keys]),
+        "seqs": arrays.int8s([key.seq for key in keys]),
     }
 
 

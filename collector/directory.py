@@ -117,14 +117,16 @@ class Directory:
         return await self._by_token(bearer)
 
     def known(self, authorization: str) -> Agent | None:
-        """The agent, when neither the database nor its key has to be asked. None: ask ``agent``."""
-        proven = self._proven.get(authorization.removeprefix("Bearer "))
-        if proven is None:
+        """The agent, when the database need not be asked. None: ask ``agent``. Raises Unauthorised."""
+        bearer = authorization.removeprefix("Bearer ")
+        proven = self._proven.get(bearer)
+        claims = proven.claims if proven else token.read(bearer)
+        agent = self._agents.young(claims.agent_id)
+        if agent is None or agent.revoked_at is not None:
             return None
-        agent = self._agents.young(proven.claims.agent_id)
-        if agent is None or agent.revoked_at is not None or proven.public_key != agent.public_key:
-            return None
-        proven.claims.check_time(self._clock())
+        claims.check_time(self._clock())
+        if proven is None or proven.public_key != agent.public_key:
+            self._prove(bearer, claims, agent)
         return agent
 
     def forget_agent(self, agent_id: UUID) -> None:

@@ -32,7 +32,10 @@ MOST_HELD = 65_536
 HOLD_S = 0.25
 """A request that has begun plainly is waited for this long; then the general way takes over, in seconds."""
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_UNUSUAL = (b"transfer-encoding", b"expect", b"upgrade", b"trailer")
+_UNUSUAL = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"trailer"))
+_NAMES_KNOWN = 1_000
+_names: dict[bytes, bytes] = {}
+"""Header names as sent -> in lower case: agents send the same ones again and again."""
 
 
 class Doubt(Enum):
@@ -72,17 +75,28 @@ def read_plain(data: bytes) -> Plain | Doubt:
 def _headers(block: bytes) -> dict[bytes, bytes] | None:
     """None for anything that two readers could read differently."""
     lines = block.split(b"\r\n")
-    if block.count(b"\n") != len(lines) - 1 or block.count(b"\r") != len(lines) - 1 or b"\0" in block:
+    ends = len(lines) - 1
+    if block.count(b"\n") != ends or block.count(b"\r") != ends or b"\0" in block:
         return None
     headers: dict[bytes, bytes] = {}
     for line in lines:
         name, colon, value = line.partition(b":")
-        if not (name and colon) or name.translate(None, _TOKEN):
+        known = _names.get(name) or _name(name)
+        if not (known and colon):
             return None
-        headers[name.lower()] = value.strip(b" \t")
+        headers[known] = value.strip(b" \t")
     lasting = headers.get(b"connection", b"keep-alive").lower() == b"keep-alive"
-    plain = lasting and not any(name in headers for name in _UNUSUAL)
+    plain = lasting and headers.keys().isdisjoint(_UNUSUAL)
     return headers if plain and len(headers) == len(lines) else None
+
+
+def _name(name: bytes) -> bytes | None:
+    """A header's name in lower case; None when it is none."""
+    if not name or name.translate(None, _TOKEN):
+        return None
+    if len(_names) >= _NAMES_KNOWN:
+        _names.clear()
+    return _names.setdefault(name, name.lower())
 
 
 class Waiting:
@@ -131,6 +145,21 @@ class Deadlines:
             asyncio.get_running_loop().call_later(1.0, self._tick)
 
 
+class Common:
+    """The header lines of every answer, put together once for each second's date."""
+
+    def __init__(self) -> None:
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._text = b""
+
+    def text(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The lines of ``headers``: the server makes a new list when one of them changes."""
+        if headers is not self._headers:
+            self._headers = headers
+            self._text = b"".join([name + b": " + value + b"\r\n" for name, value in headers])
+        return self._text
+
+
 Render = Callable[[Problem], tuple[int, dict[str, str], bytes]]
 """A problem as status, headers and body."""
 
@@ -138,8 +167,11 @@ Render = Callable[[Problem], tuple[int, dict[str, str], bytes]]
 class Door(HttpToolsProtocol):
     """One connection. Between requests it looks at what comes; see this module's text."""
 
-    def __init__(self, ingest: IngestApp, deadlines: Deadlines, render: Render, **server: Any) -> None:
+    def __init__(
+        self, ingest: IngestApp, deadlines: Deadlines, render: Render, common: Common, **server: Any
+    ) -> None:
         super().__init__(**server)
+        self._common = common
         self._ingest = ingest
         self._deadlines = deadlines
         self._render = render
@@ -208,15 +240,23 @@ class Door(HttpToolsProtocol):
         )
 
     def _response(self, result: Receipt | Problem) -> bytes:
-        if isinstance(result, Problem):
-            status, headers, body = self._render(result)
-        else:
-            status, headers, body = 200, {"content-type": "application/json"}, msgspec.json.encode(result)
-        lines = [b"HTTP/1.1 %d %s" % (status, b"OK" if status == 200 else b"Problem")]
-        lines += [name + b": " + value for name, value in self.server_state.default_headers]
-        lines += [f"{name}: {value}".encode("latin-1") for name, value in headers.items()]
-        lines += [b"content-length: %d" % len(body), b"", body]
-        return b"\r\n".join(lines)
+        common = self._common.text(self.server_state.default_headers)
+        if isinstance(result, Receipt):
+            body = msgspec.json.encode(result)
+            return b"HTTP/1.1 200 OK\r\n%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
+                common,
+                len(body),
+                body,
+            )
+        status, headers, body = self._render(result)
+        own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()]).encode("latin-1")
+        return b"HTTP/1.1 %d Problem\r\n%s%scontent-length: %d\r\n\r\n%s" % (
+            status,
+            common,
+            own,
+            len(body),
+            body,
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone. A batch that was taken stays taken: its next try finds it in the ledger."""
@@ -242,5 +282,5 @@ class Door(HttpToolsProtocol):
 
 def doors(ingest: IngestApp, render: Render, deadline_s: float) -> Callable[..., Door]:
     """What the server calls for each connection."""
-    deadlines = Deadlines(deadline_s)
-    return lambda **server: Door(ingest, deadlines, render, **server)
+    deadlines, common = Deadlines(deadline_s), Common()
+    return lambda **server: Door(ingest, deadlines, render, common, **server)

@@ -72,6 +72,8 @@ class Committer:
         )
         self._arrived = asyncio.Event()
         self._closing = False
+        meters.queued.set_function(lambda: len(self._queue))
+        meters.queued_bytes.set_function(lambda: self._queue.bytes)
 
     def check_room(self, tenant_id: int, size: int) -> None:
         """Raise TooBusy (or Unavailable) now rather than after the body was read."""
@@ -103,7 +105,6 @@ class Committer:
         """Put the batch into the queue; its answer comes by ``pending.answer``. Raises TooBusy."""
         self.check_room(pending.scope.tenant_id, pending.size)
         self._queue.offer(pending.scope.tenant_id, pending.size, pending)
-        self._show_queue()
         self._arrived.set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -139,12 +140,7 @@ class Committer:
     def _next_group(self) -> list[Pending]:
         """The next group, without the batches whose callers have given up already."""
         taken = self._queue.take(self._settings.group_batches, self._settings.group_bytes)
-        self._show_queue()
         return [pending for pending in taken if not pending.answer.done()]
-
-    def _show_queue(self) -> None:
-        self._meters.queued.set(len(self._queue))
-        self._meters.queued_bytes.set(self._queue.bytes)
 
     async def _settle(self, group: list[Pending]) -> None:
         try:

@@ -56,8 +56,13 @@ class LayoutStore:
 
     def known(self, tenant_id: int, digests: Collection[bytes]) -> dict[bytes, StoredLayout] | None:
         """``resolve`` without asking the database; None when it would have to be asked."""
-        found = {digest: hit for digest in digests if (hit := self._cached(tenant_id, digest))}
-        return found if all(digest in found for digest in digests) else None
+        found: dict[bytes, StoredLayout] = {}
+        for digest in digests:
+            hit = self._cached(tenant_id, digest)
+            if hit is None:
+                return None
+            found[digest] = hit
+        return found
 
     async def register(self, host: HostKey, body: bytes, now: datetime) -> StoredLayout:
         """Store a layout of ``host``, or find that it is there; ``body`` is canonical bytes, validated.

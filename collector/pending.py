@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
-from uuid import UUID
+
+import msgspec
 
 from alerting.evaluate import EventInput, FrameInput, HostKey, HostScope
 from collector.layouts import StoredLayout
@@ -25,7 +25,8 @@ class BatchKey(NamedTuple):
     """What the ledger knows a batch by; sorts in the ledger's order."""
 
     tenant_id: int
-    agent_id: UUID
+    agent: bytes
+    """The agent's id, 16 bytes: they compare as PostgreSQL compares them, and faster than UUIDs."""
     epoch: int
     seq: int
 
@@ -40,8 +41,7 @@ class Answer(Protocol):
         """Answer; once."""
 
 
-@dataclass(frozen=True, eq=False)
-class Pending:
+class Pending(msgspec.Struct, frozen=True, eq=False):
     """One decoded, validated batch that waits for its commit."""
 
     key: BatchKey

@@ -131,8 +131,8 @@ WHERE (SELECT count(*) FROM layout WHERE tenant_id = %(tenant_id)s) < %(most)s
 ON CONFLICT (tenant_id, digest) DO NOTHING
 
 -- name: ingest_limits
--- Bounds of one ingest transaction: it waits for locks only briefly and never runs on for ever.
-SELECT set_config('lock_timeout', %(lock_timeout)s, true), set_config('statement_timeout', %(statement_timeout)s, true)
+-- Bounds of a connection's transactions: they wait for locks only briefly and never run on for ever.
+SELECT set_config('lock_timeout', %(lock_timeout)s, false), set_config('statement_timeout', %(statement_timeout)s, false)
 
 -- name: ledger_insert
 -- Takes the batches' keys in one sorted statement; the rows that come back are the winners.

@@ -241,7 +241,7 @@ def _pending(
     answer: Answer,
 ) -> Pending:
     return Pending(
-        key=BatchKey(agent.scope.tenant_id, agent.agent_id, batch.epoch, batch.seq),
+        key=BatchKey(agent.scope.tenant_id, agent.agent_id.bytes, batch.epoch, batch.seq),
         digest=digest,
         scope=agent.scope,
         batch=batch,

@@ -33,7 +33,7 @@ async def prepared(front: Front, agent: Agent, body: bytes) -> Pending:
         store = LayoutStore(front.pool, most_per_tenant=100, most_per_host=100)
         layouts = await store.resolve(known.scope.tenant_id, {frame.layout for frame in batch.frames})
     return Pending(
-        key=BatchKey(known.scope.tenant_id, known.agent_id, batch.epoch, batch.seq),
+        key=BatchKey(known.scope.tenant_id, known.agent_id.bytes, batch.epoch, batch.seq),
         digest=bytes.fromhex(wire_batch.digest(body)),
         scope=known.scope,
         batch=batch,

@@ -32,7 +32,7 @@ Commit = Callable[[Sequence[Pending]], Awaitable[Sequence[Receipt]]]
 def pending(number: int, tenant: int = 1, size: int = 10) -> Pending:
     agent = uuid4()
     return Pending(
-        key=BatchKey(tenant, agent, 1, number),
+        key=BatchKey(tenant, agent.bytes, 1, number),
         digest=b"d" * 32,
         scope=HostScope(tenant, "t", 1, "d", number, f"host-{number}"),
         batch=EventBatch(1, "events", agent.hex, 1, number, []),

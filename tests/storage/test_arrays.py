@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from storage import arrays
 from storage.pool import Pool
 
 HERE = timezone(timedelta(hours=-3, minutes=-30))
@@ -37,3 +38,40 @@ async def test_a_list_comes_back_as_it_went(pool: Pool, kind: str, values: list[
         row = await (await conn.execute(query, (values,))).fetchone()
     assert row is not None
     assert row[0] == values
+
+
+@pytest.mark.parametrize(
+    ("kind", "packed", "values"),
+    [
+        ("int", arrays.int4s, [1, -2, 2**31 - 1]),
+        ("int", arrays.int4s, []),
+        ("bigint", arrays.int8s, [-(2**63), 0, 2**63 - 1]),
+        ("bytea", arrays.byteas, [b"", b"\x00\xff\\\"'{},", b"abc" * 100]),
+        ("bytea", arrays.byteas, [None, b"x", None]),
+        (
+            "timestamptz",
+            arrays.times,
+            [datetime(1999, 1, 1, 12, 0, 0, 123456, UTC), datetime(1, 1, 1, tzinfo=UTC)],
+        ),
+        ("timestamptz", arrays.times, [None, datetime(2026, 1, 1, tzinfo=HERE)]),
+        ("timestamptz", arrays.times, []),
+    ],
+)
+async def test_a_packed_column_comes_back_as_it_went(pool: Pool, kind: str, packed: Any, values: list[Any]):
+    """PostgreSQL reads our binary arrays as what they are, empty ones and NULLs included."""
+    assert await _returned(pool, kind, packed(values)) == values
+
+
+async def test_packed_uuids_come_back_as_they_went(pool: Pool):
+    """Given as 16 bytes each."""
+    ids = [UUID(int=0), UUID(int=2**128 - 1)]
+    assert await _returned(pool, "uuid", arrays.uuids([each.bytes for each in ids])) == ids
+    assert await _returned(pool, "uuid", arrays.uuids([])) == []
+
+
+async def _returned(pool: Pool, kind: str, column: arrays.Packed) -> Any:
+    async with pool.connection() as conn:
+        query = f"SELECT ARRAY(SELECT * FROM unnest(%s::{kind}[]))".encode()
+        row = await (await conn.execute(query, (column,))).fetchone()
+    assert row is not None
+    return row[0]

@@ -13,7 +13,6 @@ DUE_FIRST = {
     "desk_progress_again",
     "desk_progress_parked",
     "host_state_due",
-    "host_state_silence",
     "outbox_due",
     "page_created",
     "page_request_due",

@@ -1,0 +1,52 @@
+"""The usual case: frames of a host on which nothing is wrong, and of which nothing is remembered. Pure.
+
+``alerting.judge.Judge`` would conclude the same, only dearer. Whatever is unusual - a layout not met before,
+a late frame, a gap, a breach, an event - is left to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alerting.evaluator import Evaluator
+from alerting.inputs import EventInput, FrameInput, HostScope, HostState, from_ms, to_ms
+from alerting.samples import GAP_INTERVALS
+from alerting.state import Memory
+
+
+def judged(
+    evaluator: Evaluator,
+    scope: HostScope,
+    state: HostState,
+    inputs: Sequence[FrameInput | EventInput],
+    now: int,
+) -> HostState | None:
+    """The state after healthy frames in time order, received at ``now`` (ms). None: judge them one by one."""
+    layouts = dict(state.memory.layouts)
+    newest = 0
+    for item in inputs:
+        if not isinstance(item, FrameInput):
+            return None
+        plan = evaluator.plan(scope, item.layout_digest, item.layout)
+        known = layouts.get(plan.name)
+        at = min(to_ms(item.at), now)
+        if known is None or not 0 <= at - known <= GAP_INTERVALS * plan.interval_ms:
+            return None
+        if len(item.values) != plan.width or plan.suspects(item.values):
+            return None
+        layouts[plan.name] = at
+        newest = max(newest, at)
+    if not newest:
+        return None
+    frontier = from_ms(newest)
+    if state.frontier is not None and state.frontier > frontier:
+        frontier = state.frontier
+    return HostState(
+        state.tenant_id,
+        state.host_id,
+        state.version,
+        frontier,
+        evaluator.version,
+        state.last_seen,
+        Memory(layouts),
+    )
