@@ -1,8 +1,9 @@
 """What the auditor does about its findings. Pure: no clock, no I/O.
 
 One call at a time reads out everything that is due, to one person after the other: a thousand findings are
-one call. Between calls the pauses grow, ``calls_per_hour`` is never exceeded, and it goes on until key 4 or
-until the trouble is over. Key 4 covers what was read out; a new trouble rings again.
+one call. Between calls the pauses grow, and it goes on until key 4 or until the trouble is over. Key 4 covers
+what was read out; a new trouble rings again. Past ``calls_per_hour`` only what no person has heard yet still
+rings, each ``past_cap_s``, and the heartbeat stops: a cap may space calls, it must not hide a new trouble.
 """
 
 from __future__ import annotations
@@ -112,9 +113,9 @@ def audit(
     state = msgspec.structs.replace(state, concerns=concerns, recent=recent)
     if fresh:
         state = _hurry(state, s)
-    due = [c.finding for c in concerns if is_due(c, s, now)]
+    due = [c for c in concerns if is_due(c, s, now)]
     ring, why = _ring(due, people, state, s, now)
-    unheard = _unheard(concerns, s, now)
+    unheard = _unheard(concerns, s, now) or _capped(due, state, s)
     healthy = not blind and not unheard
     reason = "the database is out of reach" if blind else unheard or why
     return Verdict(state, ring, entries, healthy, reason)
@@ -162,8 +163,19 @@ def _unheard(concerns: Sequence[Concern], s: Settings, now: datetime) -> str:
     return ""
 
 
+def _capped(due: Sequence[Concern], state: State, s: Settings) -> str:
+    """Why the watchdog outside must be told although we still ring: the cap of calls holds a new trouble up."""
+    if len(state.recent) < s.calls_per_hour or not (news := _unknown(due)):
+        return ""
+    return f"{s.calls_per_hour} calls in an hour, and nobody has heard of this yet: {news[0].finding.reason}"
+
+
+def _unknown(due: Sequence[Concern]) -> list[Concern]:
+    return [c for c in due if c.finding.urgent and not (c.heard_at or c.acknowledged_at)]
+
+
 def _ring(
-    due: Sequence[Finding], people: Sequence[Number], state: State, s: Settings, now: datetime
+    due: Sequence[Concern], people: Sequence[Number], state: State, s: Settings, now: datetime
 ) -> tuple[Ring | None, str]:
     if not due:
         return None, "nothing to alarm"
@@ -172,11 +184,13 @@ def _ring(
     if state.next_at is not None and now < state.next_at:
         return None, f"the next call is at {state.next_at:%H:%M:%S} UTC"
     if len(state.recent) >= s.calls_per_hour:
-        return None, f"{s.calls_per_hour} calls in an hour are enough"
+        due = _unknown(due)
+        if not due or now < max(state.recent) + timedelta(seconds=s.past_cap_s):
+            return None, f"{s.calls_per_hour} calls in an hour are enough"
     if not people:
         return None, "there is nobody to ring: no number is known"
-    to = people[state.turn % len(people)]
-    return Ring(to, tuple(f.key for f in due), spoken(to, due)), f"{len(due)} findings"
+    to, found = people[state.turn % len(people)], [c.finding for c in due]
+    return Ring(to, tuple(f.key for f in found), spoken(to, found)), f"{len(found)} findings"
 
 
 def spoken(to: Number, due: Sequence[Finding]) -> str:

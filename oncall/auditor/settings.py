@@ -76,7 +76,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     longest_pause_s: Seconds = 3600.0
     """... up to this."""
     calls_per_hour: Count = 12
-    """Never more, whatever happens."""
+    """Past this only an urgent trouble that no person has heard of yet still rings ..."""
+    past_cap_s: Seconds = 300.0
+    """... so long after the last call, and the heartbeat is withheld."""
     acknowledged_s: Seconds = 3600.0
     """Key 4 silences what was read out for so long; what is still wrong then rings again."""
     calm_again_s: Seconds = 86400.0

@@ -32,6 +32,8 @@ HERE = Path(__file__).parent
 PAGERS = ("pager-a", "pager-b")
 COMPANIES = ("phones", "fallback")
 READY_S = 60.0
+PAST_CAP_S = 10
+"""Pause between the auditor's calls once it has made the calls of an hour."""
 
 
 class PagerWorld:
@@ -138,6 +140,7 @@ class PagerWorld:
             "rung_within_s": 12,
             "answered_within_s": 20,
             "first_pause_s": 2,
+            "past_cap_s": PAST_CAP_S,
             "provider_timeout_s": 2,
         }
         return self._written("auditor", settings)
