@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Any
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -13,17 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from oncall import published, store
 from oncall.answers import Answers
-from oncall.callbacks import Callbacks, authenticate
+from oncall.callbacks import Callbacks
+from oncall.forms import signed_form, xml
 from oncall.settings import Settings
-from oncall.voice.signature import HEADER, Fields
 from storage.pool import Pool
 from wire.access import Principal, Role
 from wire.clock import Clock
-from wire.problem import BadRequest, Forbidden, NotFound, TooLarge
-
-MAX_FORM_BYTES = 65_536
-"""Callbacks are a few hundred bytes; nobody unauthenticated gets more memory than this."""
-_XML = "text/xml; charset=utf-8"
+from wire.problem import Forbidden, NotFound
 
 TenantId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 RequestId = Annotated[int, Path(ge=1, le=2**63 - 1)]
@@ -55,19 +50,19 @@ def _voice_routes(routes: APIRouter, callbacks: Callbacks, settings: Settings, c
     async def twiml(
         request: Request, tenant_id: TenantId, page_id: UUID, via: Via, turn: Turn = 1
     ) -> Response:
-        form = await _signed_form(request, settings, via)
-        return _xml(await callbacks.answered(tenant_id, page_id, form, turn, via, clock()))
+        form = await signed_form(request, settings, via)
+        return xml(await callbacks.answered(tenant_id, page_id, form, turn, via, clock()))
 
     @routes.post("/voice/{tenant_id}/{page_id}/gather", summary="A key was pressed")
     async def gather(
         request: Request, tenant_id: TenantId, page_id: UUID, via: Via, turn: Turn = 1
     ) -> Response:
-        form = await _signed_form(request, settings, via)
-        return _xml(await callbacks.key(tenant_id, page_id, form, turn, via, clock()))
+        form = await signed_form(request, settings, via)
+        return xml(await callbacks.key(tenant_id, page_id, form, turn, via, clock()))
 
     @routes.post("/voice/{tenant_id}/{page_id}/status", status_code=204, summary="What became of a call")
     async def status(request: Request, tenant_id: TenantId, page_id: UUID, via: Via) -> Response:
-        form = await _signed_form(request, settings, via)
+        form = await signed_form(request, settings, via)
         await callbacks.status(tenant_id, page_id, form, clock())
         return Response(status_code=204)
 
@@ -75,11 +70,11 @@ def _voice_routes(routes: APIRouter, callbacks: Callbacks, settings: Settings, c
 def _written_routes(routes: APIRouter, answers: Answers, settings: Settings, clock: Clock) -> None:
     @routes.post("/sms/inbound", summary="Somebody answered a message")
     async def sms_reply(request: Request, via: Via) -> Response:
-        return _xml(await answers.sms_reply(await _signed_form(request, settings, via), clock()))
+        return xml(await answers.sms_reply(await signed_form(request, settings, via), clock()))
 
     @routes.post("/sms/{tenant_id}/{page_id}/status", status_code=204, summary="What became of a message")
     async def sms_status(request: Request, tenant_id: TenantId, page_id: UUID, via: Via) -> Response:
-        await answers.sms_status(tenant_id, page_id, await _signed_form(request, settings, via), clock())
+        await answers.sms_status(tenant_id, page_id, await signed_form(request, settings, via), clock())
         return Response(status_code=204)
 
     @routes.get("/answer/{tenant_id}/{page_id}", summary="The question behind the link of an email")
@@ -140,31 +135,3 @@ async def _acknowledge(
     if not found:
         raise NotFound("There is no such page request.")
     return {"acknowledged_by": person[1], "at": now.isoformat()}
-
-
-async def _signed_form(request: Request, settings: Settings, via: str) -> dict[str, str]:
-    """The callback's form, if the provider signed it. A field that stands twice: the last one."""
-    fields = _fields(await _body(request))
-    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    authenticate(settings, path, fields, request.headers.get(HEADER), via)
-    return {name: value.replace("\x00", "") for name, value in fields}
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_FORM_BYTES:
-            raise TooLarge(f"A callback has at most {MAX_FORM_BYTES} bytes.")
-    return bytes(body)
-
-
-def _fields(body: bytes) -> Fields:
-    try:
-        return parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=200)
-    except ValueError as error:
-        raise BadRequest("The body is not a form (application/x-www-form-urlencoded).") from error
-
-
-def _xml(document: str) -> Response:
-    return Response(document, media_type=_XML)

@@ -5,6 +5,7 @@ OncallError
 |  |- ProviderRefused    it answered no (4xx): this request will not pass, another provider may
 |  |- ProviderBroken     it answered 5xx or could not be reached: nothing was placed
 |  `- ProviderUnknown    the request left and no answer came: it may have been placed
+|- PinRefused            a PIN cannot be issued or revoked; the message says why and what to do
 `- SettingsFault         settings that cannot work; the message names the field
 """
 
@@ -31,6 +32,10 @@ class ProviderBroken(ProviderError):
 
 class ProviderUnknown(ProviderError):
     """The request was sent, the answer never came: a call may have been placed."""
+
+
+class PinRefused(OncallError):
+    """A PIN cannot be issued, replaced or revoked."""
 
 
 class SettingsFault(OncallError):

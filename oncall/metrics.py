@@ -11,3 +11,5 @@ LOOPS = Counter("ucx_oncall_loops", "Times everybody was tried and nobody answer
 ACKNOWLEDGED = Counter("ucx_oncall_acknowledgements", "Answers by a person, by channel.", ["channel"])
 FORGED = Counter("ucx_oncall_refused_callbacks", "Callbacks without a valid signature.")
 LOOK_FAILURES = Counter("ucx_oncall_look_failures", "Looks of the pager that raised.")
+INBOUND = Counter("ucx_oncall_inbound", "Calls to the on-call line, by what became of them.", ["outcome"])
+WRONG_PINS = Counter("ucx_oncall_wrong_pins", "Wrong PINs entered on the on-call line.")

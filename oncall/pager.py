@@ -24,7 +24,7 @@ from uuid import uuid4
 import httpx
 import msgspec
 
-from oncall import metrics, requests, store, switch
+from oncall import alarm, metrics, requests, store, switch
 from oncall.calls import Calls
 from oncall.errors import ProviderError
 from oncall.line import Hold, Pass, Ring, Verdict, may_ring
@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 Looker = Callable[[], Awaitable[bool]]
 
+_ALARMS = timedelta(minutes=1)
 _DOUBT_PAUSE = timedelta(seconds=2)
 """After a lost answer: time for the call's own callbacks to tell before we ask the list."""
 
@@ -87,6 +88,8 @@ class Pager:
         self._clock = clock
         self._calls = calls
         self._targets = targets
+        self._alarms_at = clock()
+        """When to look next whether an alarm is over."""
 
     async def sync(self) -> bool:
         """Begin a paging for each new page request, end those whose request has ended."""
@@ -99,6 +102,9 @@ class Pager:
             else:
                 log.error("paging is off (ucx-proactive oncall paging status): nobody will be rung")
             await requests.end_finished(conn, now)
+            if now >= self._alarms_at:
+                self._alarms_at = now + _ALARMS
+                await alarm.let_end(conn, now)
         return False
 
     async def look(self) -> bool:
@@ -181,11 +187,17 @@ class Pager:
             return Ring(0)
         target, window_s = move.target, self._settings.person_window_s
         line = await store.line_of(conn, claim.paging, target.person_id, target.name, window_s, now)
-        if line.spent == self._settings.calls_per_hour:
-            log.critical("the spend cap of %s calls an hour is reached: calls are spaced", line.spent)
+        if line.spent >= self._settings.calls_per_hour:
+            await self._spent(conn, line.spent, now)
         verdict = may_ring(line, self._settings, now)
         # A customer's notice is about one ticket, in the contact's language.
         return Ring(0) if target.language and isinstance(verdict, Ring) else verdict
+
+    async def _spent(self, conn: Conn, calls: int, now: datetime) -> None:
+        """Calls are spaced from here on, which a person must know: the auditor rings for it, elsewhere."""
+        cap, gap = self._settings.calls_per_hour, self._settings.spend_gap_s
+        detail = f"The pager made {calls} calls within an hour, its cap is {cap}: calls are {gap:g} s apart."
+        await alarm.sound(conn, "spend_cap", detail, now, urgent=True)
 
     async def _join(self, conn: Conn, claim: Claim, move: Place, lead: Page, most: int) -> None:
         """Pages for the other tickets that this call reads out."""

@@ -11,6 +11,8 @@ from oncall.errors import SettingsFault
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
+MIN_SECRET = 32
+"""Characters."""
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
@@ -61,6 +63,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where push pages go; empty: nowhere."""
     webhook_secret: str = ""
     """Standard Webhooks secret (``whsec_`` and base64)."""
+    pin_secret: str = ""
+    """Keys the digests of customers' PINs, at least 32 characters; empty: the on-call line is closed. Never
+    changed without issuing every PIN anew."""
+    pin_tries: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
+    """PINs that a caller may enter in one call."""
+    wrong_pins_per_caller: Annotated[int, msgspec.Meta(ge=1)] = 6
+    """Wrong PINs from one number within an hour; then it is turned away."""
+    wrong_pins_per_hour: Annotated[int, msgspec.Meta(ge=1)] = 60
+    """Wrong PINs from anybody within an hour; then only numbers of customers' contacts are asked for one."""
     persons: tuple[str, ...] = ()
     """Keys of the persons to ring, in order, where no paging policy is known (empty: every active person
     with a phone, by id) - and, if not empty, the last resort from a policy's second round on."""
@@ -145,6 +156,8 @@ def _faults(s: Settings) -> list[str]:
         faults.append("providers: names must differ")
     for i, p in enumerate(s.providers):
         faults += [f"providers[{i}].{fault}" for fault in _provider_faults(p)]
+    if s.pin_secret and len(s.pin_secret) < MIN_SECRET:
+        faults.append(f"pin_secret: at least {MIN_SECRET} characters (openssl rand -hex 32)")
     if s.lease_s < 3 * s.provider_timeout_s:
         faults.append("lease_s: at least three times provider_timeout_s, or a slow answer loses its claim")
     return faults

@@ -51,7 +51,12 @@ Limit = Annotated[int, Query(ge=1, le=500, description="Most rows in the answer"
 Before = Annotated[
     int | None, Query(ge=1, le=MAX_ID, description="Continue below: 'before' of the last page")
 ]
-_RETRIES = {"alert": Q.retry_alert, "ticket": Q.retry_ticket, "acknowledgement": Q.retry_acknowledgement}
+_RETRIES = {
+    "alert": Q.retry_alert,
+    "ticket": Q.retry_ticket,
+    "acknowledgement": Q.retry_acknowledgement,
+    "report": Q.retry_report,
+}
 
 
 def router(pool: Pool, settings: Settings, clock: Clock) -> APIRouter:

@@ -4,6 +4,7 @@ One loop, any number of them at once. Each round finds work of three kinds, the 
 it item by item, each item in a transaction of its own under a row lock that the others skip:
 
     acknowledgements   on-call's answers       ticketing/answers.py
+    reports            calls to on-call        ticketing/line.py
     alerts             new transitions         ticketing/alerts.py
     looks              what time brings about  ticketing/looks.py
 
@@ -26,7 +27,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from storage.sql import Queries
-from ticketing import alerts, answers, casebook, looks
+from ticketing import alerts, answers, casebook, line, looks
 from ticketing.escalated import with_people
 from ticketing.notify import outbox
 from ticketing.settings import Settings
@@ -55,6 +56,7 @@ class Horizon(msgspec.Struct):
 
     alerts: datetime = ALWAYS
     answers: datetime = ALWAYS
+    reports: datetime = ALWAYS
     swept_at: datetime = ALWAYS
 
 
@@ -136,7 +138,7 @@ async def work(pool: Pool, settings: Settings, now: datetime, horizon: Horizon |
 
 def _sweep_now_and_then(horizon: Horizon, settings: Settings, now: datetime) -> None:
     if now - horizon.swept_at >= timedelta(seconds=settings.sweep_s):
-        horizon.alerts = horizon.answers = ALWAYS
+        horizon.alerts = horizon.answers = horizon.reports = ALWAYS
         horizon.swept_at = now
 
 
@@ -192,6 +194,15 @@ async def _find_answers(pool: Pool, settings: Settings, now: datetime, horizon: 
     return [(row[0], row[1]) for row in rows]
 
 
+async def _find_reports(pool: Pool, settings: Settings, now: datetime, horizon: Horizon) -> list[Key]:
+    values = {"since": horizon.reports, "now": now, "limit": settings.batch}
+    async with pool.connection() as conn:
+        rows = await (await conn.execute(Q.new_reports, values)).fetchall()
+    if len(rows) < settings.batch:
+        horizon.reports = now - timedelta(days=1)
+    return [(row[0], row[1]) for row in rows]
+
+
 async def _find_alerts(pool: Pool, settings: Settings, now: datetime, horizon: Horizon) -> list[Key]:
     """Alerts with something new, and those to be decided again. Each gets its row to lock."""
     values = {"since": horizon.alerts, "now": now, "limit": settings.batch}
@@ -227,16 +238,19 @@ async def _look(conn: Connection, settings: Settings, now: datetime, tenant_id: 
 Finder = Callable[[Pool, Settings, datetime, Horizon], Awaitable[list[Key]]]
 _FINDERS: dict[str, Finder] = {
     "acknowledgement": _find_answers,
+    "report": _find_reports,
     "alert": _find_alerts,
     "ticket": _find_looks,
 }
 _HANDLERS: dict[str, Handler] = {
     "acknowledgement": answers.handle,
+    "report": line.handle,
     "alert": alerts.handle,
     "ticket": _look,
 }
 _FAILURES: dict[str, bytes] = {
     "acknowledgement": Q.fail_acknowledgement,
+    "report": Q.fail_report,
     "alert": Q.fail_alert,
     "ticket": Q.fail_ticket,
 }

@@ -10,7 +10,24 @@ import msgspec
 from psycopg import AsyncConnection
 
 from storage.sql import Queries
+from ticketing.service import Service, on_call_service
 
+__all__ = [
+    "Audience",
+    "Briefing",
+    "PageRequest",
+    "Person",
+    "RoleHeld",
+    "Service",
+    "TicketFilter",
+    "TicketView",
+    "briefing",
+    "ended_page_requests",
+    "on_call_service",
+    "open_page_requests",
+    "people",
+    "tickets",
+]
 Q = Queries.load("ticketing")
 Row = tuple[Any, ...]
 Audience = Literal["technician", "customer"]

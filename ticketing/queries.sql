@@ -449,7 +449,10 @@ SELECT kind, tenant_id, id, failures, last_error, parked_at FROM (
       FROM ticket WHERE parked_at IS NOT NULL
     UNION ALL
     SELECT 'acknowledgement', tenant_id, acknowledgement_id, failures, last_error, parked_at
-      FROM acknowledgement_progress WHERE parked_at IS NOT NULL) AS parked
+      FROM acknowledgement_progress WHERE parked_at IS NOT NULL
+    UNION ALL
+    SELECT 'report', tenant_id, report_id, failures, last_error, parked_at
+      FROM on_call_report_progress WHERE parked_at IS NOT NULL) AS parked
  ORDER BY parked_at DESC LIMIT 1000;
 
 -- name: retry_alert
@@ -533,3 +536,54 @@ SELECT b.booking_id, t.key AS tenant, d.key AS deployment, b.from_at, b.until_at
  WHERE b.until_at > %(now)s AND (%(tenant_id)s::int IS NULL OR b.tenant_id = %(tenant_id)s::int)
    AND (%(deployment_id)s::int IS NULL OR b.deployment_id = %(deployment_id)s::int)
  ORDER BY b.from_at, b.booking_id LIMIT 1000;
+
+-- name: new_reports
+-- Customers who rang the on-call line and confirmed (written by on-call) and have no ticket yet, the oldest first.
+SELECT r.tenant_id, r.report_id
+  FROM on_call_report r
+  LEFT JOIN on_call_report_progress p USING (tenant_id, report_id)
+ WHERE r.confirmed_at >= %(since)s
+   AND p.handled_at IS NULL AND p.parked_at IS NULL
+   AND (p.retry_at IS NULL OR p.retry_at <= %(now)s)
+ ORDER BY r.confirmed_at, r.report_id
+ LIMIT %(limit)s;
+
+-- name: consume_report
+-- Mark a report as consumed; no row when it was already.
+INSERT INTO on_call_report_progress AS p (tenant_id, report_id, handled_at)
+VALUES (%(tenant_id)s, %(report_id)s, %(now)s)
+ON CONFLICT (tenant_id, report_id) DO UPDATE SET handled_at = excluded.handled_at
+   WHERE p.handled_at IS NULL
+RETURNING report_id;
+
+-- name: report_called_in
+-- One report with its customer, and that customer's latest ticket from the line whose people nobody has answered yet.
+SELECT t.key, d.key, r.caller, r.confirmed_at, r.reason, (
+         SELECT k.ticket_id FROM ticket k
+          WHERE k.tenant_id = r.tenant_id AND k.deployment_id = r.deployment_id AND k.state = 'new'
+            AND k.problem_key LIKE t.key || '/' || d.key || '/reported/on-call-line-%%'
+          ORDER BY k.ticket_id DESC LIMIT 1)
+  FROM on_call_report r
+  JOIN tenant t USING (tenant_id)
+  JOIN deployment d USING (tenant_id, deployment_id)
+ WHERE r.tenant_id = %(tenant_id)s AND r.report_id = %(report_id)s;
+
+-- name: outcome_of_report
+-- What a report came to.
+UPDATE on_call_report_progress SET outcome = %(outcome)s, ticket_id = %(ticket_id)s
+ WHERE tenant_id = %(tenant_id)s AND report_id = %(report_id)s;
+
+-- name: fail_report
+-- One more failure of a report; the last one parks it.
+INSERT INTO on_call_report_progress AS p (tenant_id, report_id, failures, last_error, retry_at, parked_at)
+VALUES (%(tenant_id)s, %(id)s, 1, %(error)s, %(now)s + %(pause)s::interval,
+        CASE WHEN %(most)s <= 1 THEN %(now)s END)
+ON CONFLICT (tenant_id, report_id) DO UPDATE
+   SET failures = p.failures + 1, last_error = %(error)s, retry_at = %(now)s + %(pause)s * power(2, p.failures),
+       parked_at = CASE WHEN p.failures + 1 >= %(most)s THEN %(now)s END
+RETURNING failures, parked_at IS NOT NULL;
+
+-- name: retry_report
+-- A parked report may be tried again.
+UPDATE on_call_report_progress SET parked_at = NULL, failures = 0, retry_at = NULL
+ WHERE tenant_id = %(tenant_id)s AND report_id = %(id)s AND parked_at IS NOT NULL RETURNING 1;

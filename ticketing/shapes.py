@@ -166,7 +166,7 @@ class NewTicketBody(Body):
 class RetryBody(Body):
     """A parked item that is to be tried again."""
 
-    kind: Literal["alert", "ticket", "acknowledgement"]
+    kind: Literal["alert", "ticket", "acknowledgement", "report"]
     tenant_id: int = Field(ge=1, le=2**31 - 1)
     id: int = Field(ge=1, le=MAX_ID)
 

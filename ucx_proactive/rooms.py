@@ -14,6 +14,7 @@ import collector.rolling
 import oncall.api
 import oncall.drill
 import oncall.drill_api
+import oncall.inbound_api
 import oncall.pager
 import oncall.rota_api
 import oncall.watch
@@ -34,6 +35,7 @@ PUBLIC_PREFIXES = (
     "/v1/oncall/answer/",
     "/v1/oncall/calendars/",
     "/v1/oncall/drill/",
+    "/v1/oncall/inbound/",
 )
 
 
@@ -45,6 +47,7 @@ def routers(pool: Pool, rooms: Rooms, clock: Clock, directory: Directory) -> Ite
     yield oncall.api.router(pool, rooms.oncall, clock)
     yield oncall.rota_api.router(pool, rooms.oncall, clock, limit_s=contract_limit_s(clock()))
     yield oncall.drill_api.router(pool, rooms.oncall, clock)
+    yield oncall.inbound_api.router(pool, rooms.oncall, clock)
 
 
 def workers(pool: Pool, rooms: Rooms, clock: Clock) -> dict[str, tuple[Role, Work]]:

@@ -164,7 +164,7 @@ def _unheard(concerns: Sequence[Concern], s: Settings, now: datetime) -> str:
 
 
 def _capped(due: Sequence[Concern], state: State, s: Settings) -> str:
-    """Why the watchdog outside must be told although we still ring: the cap of calls holds a new trouble up."""
+    """Why the watchdog outside must be told although we ring: the cap of calls holds a new trouble up."""
     if len(state.recent) < s.calls_per_hour or not (news := _unknown(due)):
         return ""
     return f"{s.calls_per_hour} calls in an hour, and nobody has heard of this yet: {news[0].finding.reason}"

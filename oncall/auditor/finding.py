@@ -39,6 +39,23 @@ class CriticalAlert(msgspec.Struct, frozen=True):
     """When a person last answered."""
 
 
+class Reported(msgspec.Struct, frozen=True):
+    """What a person reported by telephone or opened by hand: no alert fires for it."""
+
+    kind: str
+    """``report``: a confirmed call that is not a ticket yet; ``ticket``."""
+    case: CriticalAlert
+    """As if an alert fired since then; ``alert_id`` is the report's or the ticket's."""
+
+
+class OnCallAlarm(msgspec.Struct, frozen=True):
+    """What on-call itself wants known: its spend cap is reached, somebody guesses PINs."""
+
+    alarm_id: int
+    detail: str
+    urgent: bool
+
+
 class GapLook(msgspec.Struct, frozen=True):
     """The newest look for gaps in the rota."""
 
@@ -68,6 +85,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """What the database shows at one moment."""
 
     alerts: tuple[CriticalAlert, ...] = ()
+    reported: tuple[Reported, ...] = ()
+    alarms: tuple[OnCallAlarm, ...] = ()
     gap_look: GapLook | None = None
     off: Switch | None = None
     operations: tuple[OperationsAlarm, ...] = ()
@@ -93,8 +112,10 @@ def findings(seen: Snapshot, s: Settings, now: datetime) -> tuple[Finding, ...]:
     """Everything that is wrong, the worst first."""
     return (
         *_alerts(seen, s, now),
+        *_reported(seen, s, now),
         *_switched_off(seen, s, now),
         *_operations(seen),
+        *(Finding(f"on-call:{a.alarm_id}", a.detail, a.urgent) for a in seen.alarms),
         *_rota(seen.gap_look, s, now),
         *_tests(seen, s, now),
     )
@@ -115,13 +136,20 @@ def _alerts(seen: Snapshot, s: Settings, now: datetime) -> Iterator[Finding]:
             yield Finding(key, f"{alert.customer}: {alert.summary}. {reason}")
 
 
+def _reported(seen: Snapshot, s: Settings, now: datetime) -> Iterator[Finding]:
+    for found in sorted(seen.reported, key=lambda r: r.case.fired_at, reverse=True):
+        if reason := neglected(found.case, s, now):
+            key = f"{found.kind}:{found.case.tenant_id}:{found.case.alert_id}"
+            yield Finding(key, f"{found.case.customer}: {found.case.summary}. {reason}")
+
+
 def neglected(alert: CriticalAlert, s: Settings, now: datetime) -> str | None:
     """Why this alert is not in good hands; None: it is, or it need not be, or there is time yet."""
     start = max(alert.fired_at, alert.asked_at or alert.fired_at)
     late = now >= start + timedelta(seconds=s.rung_within_s)
     if alert.ticket is None:
         undecided = alert.no_ticket is None and late
-        return f"It fires since {_clock(start)} and the desk has decided nothing." if undecided else None
+        return f"It is known since {_clock(start)} and the desk has decided nothing." if undecided else None
     if alert.asked_at is None:
         forgotten = alert.wanted and not alert.settled and late
         return f"Nobody was asked to ring anybody for ticket {alert.ticket}." if forgotten else None

@@ -37,6 +37,38 @@ WHERE a.state IN ('firing', 'recovering') AND a.priority = 1 AND a.hidden IS NUL
 ORDER BY f.at DESC NULLS LAST
 LIMIT 5000
 
+-- name: reported
+-- What people reported and on-call must be rung for: calls to the on-call line that the desk has not seen, and open
+-- tickets that no alert stands behind.
+SELECT 'report', r.tenant_id, r.report_id, t.name, 'A critical problem was reported by telephone', r.confirmed_at, NULL, NULL,
+       false, true, NULL, NULL, NULL
+FROM on_call_report r
+JOIN tenant t USING (tenant_id)
+LEFT JOIN on_call_report_progress p USING (tenant_id, report_id)
+WHERE r.confirmed_at IS NOT NULL AND p.handled_at IS NULL
+UNION ALL
+SELECT 'ticket', k.tenant_id, k.ticket_id, t.name, k.title, k.opened_at, NULL, k.number,
+       k.taken_at IS NOT NULL OR k.state = 'held',
+       coalesce(k.terms #>> '{terms,plan}' = ANY (%(plans)s) AND NOT coalesce((k.terms #>> '{terms,asia_pacific}')::boolean, false)
+                AND k.priority = 1 AND k.channel <> 'email', false),
+       q.asked_at, q.rang_at, q.answered_at
+FROM ticket k
+JOIN tenant t USING (tenant_id)
+LEFT JOIN LATERAL (
+    SELECT max(r.requested_at) FILTER (WHERE r.ended_at IS NULL) AS asked_at,
+           max(greatest(p.ringing_at, p.answered_at)) AS rang_at, max(w.at) AS answered_at
+    FROM page_request r
+    LEFT JOIN page p USING (tenant_id, page_request_id)
+    LEFT JOIN acknowledgement w USING (tenant_id, page_request_id)
+    WHERE r.tenant_id = k.tenant_id AND r.ticket_id = k.ticket_id AND r.audience = 'technician') q ON true
+WHERE k.channel <> 'proactive' AND k.parent_id IS NULL AND k.state NOT IN ('resolved', 'closed')
+  AND (k.priority = 1 OR q.asked_at IS NOT NULL)
+LIMIT 5000
+
+-- name: alarms
+-- What on-call itself wants our operations to know.
+SELECT alarm_id, detail, urgent FROM oncall_alarm WHERE ended_at IS NULL ORDER BY alarm_id
+
 -- name: gap_look
 -- The newest look for gaps in the rota.
 SELECT c.checked_at, c.gaps, (SELECT min(g.starts) FROM rota_gap g WHERE g.check_id = c.check_id), c.fault

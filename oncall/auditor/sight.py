@@ -8,13 +8,22 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from oncall import roster
 from oncall.auditor.audit import Number
 from oncall.auditor.files import Line
-from oncall.auditor.finding import CriticalAlert, GapLook, OperationsAlarm, Snapshot, Switch
+from oncall.auditor.finding import (
+    CriticalAlert,
+    GapLook,
+    OnCallAlarm,
+    OperationsAlarm,
+    Reported,
+    Snapshot,
+    Switch,
+)
 from oncall.auditor.settings import Settings
 from oncall.rota_file import BadRota
 from oncall.settings import is_e164
@@ -56,6 +65,11 @@ async def _seen(conn: Conn, s: Settings, now: datetime) -> Sight:
     [(since, answered)] = await _rows(conn, Q.synthetic)
     snapshot = Snapshot(
         alerts=tuple(CriticalAlert(*row) for row in alerts),
+        reported=tuple(
+            Reported(kind, CriticalAlert(*row))
+            for kind, *row in await _newer(conn, Q.reported, {"plans": list(s.plans)})
+        ),
+        alarms=tuple(OnCallAlarm(*row) for row in await _newer(conn, Q.alarms)),
         gap_look=GapLook(*looks[0]) if looks else None,
         off=await _switch(conn),
         operations=tuple(OperationsAlarm(*row) for row in operations),
@@ -68,6 +82,15 @@ async def _seen(conn: Conn, s: Settings, now: datetime) -> Sight:
 
 async def _rows(conn: Conn, query: bytes, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
     return await (await conn.execute(query, values)).fetchall()
+
+
+async def _newer(conn: Conn, query: bytes, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    """Rows of tables that a database has only after its next migration: an auditor may be updated first."""
+    try:
+        async with conn.transaction():
+            return await _rows(conn, query, values)
+    except psycopg.errors.UndefinedTable:
+        return []
 
 
 async def _switch(conn: Conn) -> Switch | None:

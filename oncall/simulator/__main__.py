@@ -44,6 +44,7 @@ def main(
         float, typer.Option(help="Multiplies every pause on the line; 0.1 = ten times faster.")
     ] = 1.0,
     sms_url: Annotated[str, typer.Option(help="Where replies to messages are delivered.")] = "",
+    voice_url: Annotated[str, typer.Option(help="What is asked when a phone rings us.")] = "",
     journal: Annotated[Path | None, typer.Option(help="File that keeps what really happened.")] = None,
     quiet: Annotated[bool, typer.Option(help="No lines on the terminal.")] = False,
 ) -> None:
@@ -59,9 +60,8 @@ def main(
             console.print(f"\N{BLACK TELEPHONE} {line}", markup=False)
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    asyncio.run(
-        _serve(script, account, Journal(journal, utcnow), Pace(speed), host, port, public_url, sms_url, say)
-    )
+    urls = (public_url, sms_url, voice_url)
+    asyncio.run(_serve(script, account, Journal(journal, utcnow), Pace(speed), host, port, urls, say))
 
 
 async def _serve(
@@ -71,13 +71,12 @@ async def _serve(
     pace: Pace,
     host: str,
     port: int,
-    public_url: str,
-    sms_url: str,
+    urls: tuple[str, str, str],
     say: Callable[[str], None],
 ) -> None:
     async with httpx.AsyncClient() as http:
         exchange = Exchange(account, script, http, journal, utcnow, say, pace)
-        exchange.sms_url = sms_url
+        public_url, exchange.sms_url, exchange.voice_url = urls
         config = uvicorn.Config(
             application(exchange, journal),
             host=host,

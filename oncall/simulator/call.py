@@ -53,6 +53,15 @@ class Call:
         self.listening = False
         self.inbox: asyncio.Queue[str] = asyncio.Queue()
         self.held: list[Coroutine[Any, Any, None]] = []
+        self.inbound = False
+        """A phone rang one of the account's numbers, not the other way round."""
+        self.keys: list[str] = []
+        """What the caller will press, one entry for each time it is asked."""
+
+    @property
+    def number(self) -> str:
+        """The phone at the other end."""
+        return self.order.from_ if self.inbound else self.order.to
 
     @property
     def over(self) -> bool:
@@ -72,7 +81,7 @@ class Call:
             "from": self.order.from_,
             "from_formatted": self.order.from_,
             "status": self.status,
-            "direction": "outbound-api",
+            "direction": "inbound" if self.inbound else "outbound-api",
             "answered_by": self.answered_by or None,
             "date_created": rfc2822(self.created_at),
             "date_updated": rfc2822(ended or started or self.created_at),

@@ -58,6 +58,8 @@ class Exchange:
         self.messages: list[Message] = []
         self.sms_url = ""
         """Where messages to the account's numbers are delivered (set in the provider's console)."""
+        self.voice_url = ""
+        """What is asked when somebody rings one of the account's numbers (likewise)."""
         self._http = http
         self._journal = journal
         self._clock = clock
@@ -72,6 +74,16 @@ class Exchange:
         call = Call(f"CA{secrets.token_hex(16)}", order, faults, self._clock())
         names = [fault.kind.value for fault in faults]
         self._journal.write("placed", {"sid": call.sid, "to": order.to, "url": order.url, "faults": names})
+        self.calls[call.sid] = call
+        self.spawn(self._live(call))
+        return call
+
+    def dial(self, number: str, keys: list[str]) -> Call:
+        """A phone rings the account. ``keys``: what its owner presses, one entry for each question."""
+        order = Order(min(self.account.numbers), number, self.voice_url, "", "POST", "", (), 60, False)
+        call = Call(f"CA{secrets.token_hex(16)}", order, [], self._clock())
+        call.inbound, call.keys = True, list(keys)
+        self._journal.write("dialled", {"sid": call.sid, "from": number, "url": self.voice_url})
         self.calls[call.sid] = call
         self.spawn(self._live(call))
         return call
@@ -133,13 +145,13 @@ class Exchange:
     # A call's life -------------------------------------------------------------------------------------
 
     async def _live(self, call: Call) -> None:
-        phone = self.script.phone(call.order.to)
+        phone = self.script.phone(call.number)
         who = phone.name or phone.number
         try:
             if FaultKind.NEVER_RINGS in call.faults:
                 self._say(f"a call to {who} was accepted and stays in the queue (by script)")
                 await self._expect(call, None)
-            await self._dial(call, phone)
+            await (self._ring_us(call, phone) if call.inbound else self._dial(call, phone))
             await self._converse(call, phone)
         except HungUp:
             pass
@@ -163,6 +175,12 @@ class Exchange:
         self._say(f"ringing {phone.name or 'a phone'} at {phone.number}")
         await self._progress(call, "ringing", "ringing")
         await self._pick_up(call, phone)
+
+    async def _ring_us(self, call: Call, phone: Phone) -> None:
+        """The account picks up as soon as it is asked what to say."""
+        await self._pause(0.2)
+        call.started_at, call.status, call.picked_up = self._clock(), "ringing", time.monotonic()
+        self._say(f"{phone.name or phone.number} rings us")
 
     async def _pick_up(self, call: Call, phone: Phone) -> None:
         answer = await self._answer(call, phone)
@@ -202,6 +220,7 @@ class Exchange:
         url, method, extra = call.order.url, call.order.method, dict[str, str]()
         for _ in range(_MAX_DOCUMENTS):
             document = await self._instructions(call, url, method, extra)
+            call.status = "in-progress"
             following = await self._perform(call, phone, parse(document, url))
             if following is None:
                 return
@@ -228,8 +247,10 @@ class Exchange:
         """Speak and listen: a key cuts the speech short."""
         call.listening = True
         try:
-            if phone.behaviour is Behaviour.AUTO and call.answered_by != "machine_start":
-                self.spawn(self._press_later(call, phone))
+            if call.keys:
+                self.spawn(self._press_later(call, phone, call.keys.pop(0)))
+            elif _answers_by_itself(call, phone):
+                self.spawn(self._press_later(call, phone, phone.key))
             for prompt in step.prompts:
                 if digits := await self._speak(call, prompt, interruptible=True):
                     return digits
@@ -237,11 +258,11 @@ class Exchange:
         finally:
             call.listening = False
 
-    async def _press_later(self, call: Call, phone: Phone) -> None:
+    async def _press_later(self, call: Call, phone: Phone, keys: str) -> None:
         await self._pause(1.0)
         if call.listening and not call.over:
-            self._say(f"{phone.name or phone.number} presses {phone.key}")
-            call.inbox.put_nowait(f"press:{phone.key}")
+            self._say(f"{phone.name or phone.number} presses {'a PIN' if len(keys) > 1 else keys}")
+            call.inbox.put_nowait(f"press:{keys}")
 
     async def _speak(self, call: Call, step: Say | Pause, interruptible: bool = False) -> str:
         if isinstance(step, Pause):
@@ -259,7 +280,7 @@ class Exchange:
         while True:
             did = await self._next(call, max(0.0, deadline - time.monotonic()))
             if did.startswith("press:"):
-                self._journal.write("pressed", {"sid": call.sid, "digits": did[6:]})
+                self._journal.write("pressed", {"sid": call.sid, "digits": _told(did[6:])})
                 return did[6:]
             if did in ("hangup", "decline", "end", "cancel"):
                 raise HungUp
@@ -367,7 +388,7 @@ class Exchange:
             "Called": number,
             "CallStatus": status,
             "ApiVersion": "2010-04-01",
-            "Direction": "outbound-api",
+            "Direction": "inbound" if call.inbound else "outbound-api",
         }
 
     async def _request(
@@ -395,9 +416,19 @@ class Exchange:
             self._journal.write("callback", {"sid": sid, "url": url, "error": type(error).__name__})
             self._say(f"our callback could not be delivered ({type(error).__name__})")
             return None
-        facts = {"sid": sid, "url": url, "fields": fields, "forged": token is not None}
+        kept = fields | {name: _told(fields[name]) for name in ("Digits",) if name in fields}
+        facts = {"sid": sid, "url": url, "fields": kept, "forged": token is not None}
         self._journal.write("callback", facts | {"answered": response.status_code})
         return response
 
     async def _pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds * self._pace.factor)
+
+
+def _answers_by_itself(call: Call, phone: Phone) -> bool:
+    return phone.behaviour is Behaviour.AUTO and call.answered_by != "machine_start" and not call.inbound
+
+
+def _told(digits: str) -> str:
+    """Keys as a journal may hold them: a PIN is nobody's business."""
+    return digits if len(digits) < 5 else "*"

@@ -8,7 +8,7 @@ import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 import jinja2
@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from oncall.settings import is_e164
 from oncall.simulator import contract
 from oncall.simulator.call import Call
 from oncall.simulator.contract import Fault
@@ -43,6 +44,7 @@ def application(exchange: Exchange, journal: Journal) -> Starlette:
         Route(f"{_BASE}/Calls/{{sid}}.json", provider.fetch, methods=["GET"]),
         Route(f"{_BASE}/Messages.json", provider.message, methods=["POST"]),
         Route("/phones/{number}/reply", control.reply, methods=["POST"]),
+        Route("/phones/{number}/dial", control.dial, methods=["POST"]),
         Route("/", control.page, methods=["GET"]),
         Route("/state", control.state, methods=["GET"]),
         Route("/calls", control.calls, methods=["GET"]),
@@ -178,6 +180,13 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
+class Dial(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``POST /phones/{number}/dial``."""
+
+    keys: list[Annotated[str, msgspec.Meta(pattern=r"^[0-9*#]{1,20}$")]] = []
+    """Pressed one after the other, each time the caller is asked; empty: on the page."""
+
+
 class Control:
     """What a person, a test or the demo does with the phones."""
 
@@ -221,6 +230,19 @@ class Control:
         answer = await self._exchange.reply(request.path_params["number"], text[:1600])
         return JSONResponse({"answer": answer})
 
+    async def dial(self, request: Request) -> Response:
+        """The owner of a phone rings us; with ``keys`` its owner presses by script."""
+        number = request.path_params["number"]
+        if not self._exchange.voice_url:
+            raise Fault(409, 20001, "start the simulator with --voice-url: nobody takes calls")
+        if not is_e164(number):
+            raise Fault(400, 21211, f"The phone number {number} is not valid.")
+        try:
+            wanted = msgspec.json.decode(await _body(request) or b"{}", type=Dial)
+        except msgspec.MsgspecError as error:
+            raise Fault(400, 20001, str(error)) from None
+        return JSONResponse(_shown(self._exchange.dial(number, wanted.keys), self._exchange), 201)
+
     async def script(self, request: Request) -> Response:
         """Change how phones and the company behave."""
         try:
@@ -232,7 +254,7 @@ class Control:
     def _state(self) -> dict[str, Any]:
         newest: dict[str, Call] = {}
         for call in self._exchange.calls.values():
-            newest[call.order.to] = call
+            newest[call.number] = call
         for number in newest:
             self._exchange.script.phone(number)
         texts: dict[str, list[dict[str, Any]]] = {}
@@ -241,6 +263,7 @@ class Control:
             texts.setdefault(message.number, []).append({"body": message.body, "ours": message.ours})
         phones = self._exchange.script.phones.values()
         return {
+            "takes_calls": bool(self._exchange.voice_url),
             "phones": [
                 {
                     "number": phone.number,
@@ -250,7 +273,7 @@ class Control:
                     "call": _shown(newest[phone.number], self._exchange) if phone.number in newest else None,
                 }
                 for phone in phones
-            ]
+            ],
         }
 
 
@@ -275,7 +298,8 @@ def _shown(call: Call, exchange: Exchange) -> dict[str, Any]:
     return {
         "sid": call.sid,
         "to": call.order.to,
-        "name": exchange.script.phone(call.order.to).name,
+        "name": exchange.script.phone(call.number).name,
+        "inbound": call.inbound,
         "from": call.order.from_,
         "status": call.status,
         "answered_by": call.answered_by,

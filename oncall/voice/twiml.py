@@ -81,8 +81,20 @@ def menu(text: str, gather_url: str, again_url: str | None, words: Wording = OUR
     return _document(response)
 
 
-def _listen(response: ET.Element, texts: Sequence[str], gather_url: str, language: str) -> None:
-    attributes = {"input": "dtmf", "numDigits": "1", "timeout": "8", "action": gather_url, "method": "POST"}
+def ask(text: str, gather_url: str, again_url: str | None, digits: int, nothing: str) -> str:
+    """Read the text and wait for so many keys, or fewer and the hash key; nothing: ``again_url``, or
+    good-bye."""
+    response = ET.Element("Response")
+    _listen(response, [text], gather_url, ENGLISH, digits)
+    _end(response, again_url, Wording(nothing=nothing))
+    return _document(response)
+
+
+def _listen(
+    response: ET.Element, texts: Sequence[str], gather_url: str, language: str, digits: int = 1
+) -> None:
+    attributes = {"input": "dtmf", "numDigits": str(digits), "timeout": "8"}
+    attributes |= {"action": gather_url, "method": "POST"}
     gather = ET.SubElement(response, "Gather", attributes)
     for number, text in enumerate(texts):
         if number:

@@ -119,8 +119,8 @@ class Lab:
         return [url for url in urls if url.split("/")[-2] not in known]
 
     def called(self) -> list[str]:
-        """Numbers of all calls that were really placed, in order."""
-        return [call.order.to for call in self.exchange.calls.values()]
+        """Numbers of all calls that were really placed by us, in order."""
+        return [call.order.to for call in self.exchange.calls.values() if not call.inbound]
 
 
 @asynccontextmanager

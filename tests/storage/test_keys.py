@@ -13,6 +13,8 @@ DUE_FIRST = {
     "desk_progress_again",
     "desk_progress_parked",
     "host_state_due",
+    "on_call_report_confirmed",
+    "on_call_report_parked",
     "outbox_due",
     "page_created",
     "page_request_due",
@@ -25,6 +27,7 @@ FOUND_WITHOUT_TENANT = {
     "agent_agent_id_key",
     "api_key_key_hash_key",
     "enrolment_token_token_hash_key",
+    "on_call_pin_digest",
     # Keys of people and services belong to the installation; some of them to no tenant.
     "api_key_name_key",
     "api_key_pkey",

@@ -23,13 +23,14 @@ from oncall.rota_files import read_rota
 from oncall.rota_terms import holidays_of, moment, name
 from oncall.schedule import Schedule, shifts
 from storage.pool import Pool
-from ucx_proactive.commands import oncall_watch
+from ucx_proactive.commands import oncall_pins, oncall_watch
 from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
 from ucx_proactive.contract import contract_limit_s
 from wire.clock import utcnow
 
 app = typer.Typer(help="Who is on call, when, and where nobody is.", no_args_is_help=True)
 oncall_watch.add_to(app)
+app.add_typer(oncall_pins.app, name="pin")
 HERE = Path("ucx-data")
 LONGEST = timedelta(days=800)
 _T = TypeVar("_T")

@@ -148,9 +148,9 @@ def test_what_can_wait_rings_in_calm_hours_once_a_day() -> None:
 
 @given(seed=st.integers(0, 10_000))
 def test_never_a_storm_and_never_silence(seed: int) -> None:
-    """Findings come and go at random, people answer at random, for six hours: never more calls
-    in an hour than the limit and one each ``past_cap_s``, never an urgent finding that is neither acknowledged nor about to ring; and the
-    state survives its file.
+    """Findings come and go at random, people answer at random, for six hours: never more calls in an hour
+    than the limit and one each ``past_cap_s``, never an urgent finding that is neither acknowledged nor about
+    to ring; and the state survives its file.
 
     Broken twin: without the limit of an hour, findings that come and go ring once a minute: seen here."""
     dice, night = random.Random(seed), Night()
@@ -175,8 +175,8 @@ def test_the_cap_of_calls_hides_no_new_trouble() -> None:
     """Twelve troubles, each taken by key 4 at once, have used up the hour. The thirteenth rings within five
     minutes all the same, and the watchdog outside hears nothing until a person has heard of it.
 
-    Broken twin: with a hard limit it waits for the rest of the hour (seen in the pagers' kill story, where the
-    auditor stayed silent while both pagers were dead)."""
+    Broken twin: with a hard limit it waits for the rest of the hour (seen in the pagers' kill story, where it
+    stayed silent while both pagers were dead)."""
     night = Night()
     night.fate = "4"
     for n in range(S.calls_per_hour):
