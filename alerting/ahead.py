@@ -16,6 +16,7 @@ from alerting import condition as cond
 from alerting.binding import Binding
 from alerting.condition import Values
 from alerting.forecast import FAR_S, Foresight
+from alerting.rule import Measured
 from alerting.state import Ahead, AheadKey, Memory
 
 EVERY_MS = 600_000
@@ -35,10 +36,11 @@ def values(
     """The forecast terms of a binding at one frame; asks for what is not known. Changes ``held``."""
     if all(value is None for value in measured.values()):
         return {}
+    forecasts = dict(binding.source.forecasts) if isinstance(binding.source, Measured) else {}
     found: dict[str, float | None] = {}
     for term, metric, attributes in binding.ahead:
         key = (*binding.key, term)
-        wanted = is_open or cond.holds(dict(binding.source.forecasts)[term].only_when, measured)
+        wanted = is_open or cond.holds(forecasts[term].only_when, measured)
         if wanted:
             asked = held.get(key) or Ahead(*key, metric, attributes, due=at)
             held[key] = _changed(asked, asked=at)

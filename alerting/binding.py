@@ -15,8 +15,8 @@ from operator import itemgetter
 import msgspec
 
 from alerting import plain
-from alerting.condition import All, AnyOf, Compare, Condition, Not
-from alerting.rule import Measured, Rule
+from alerting.condition import All, AnyOf, Compare, Condition, Not, Stands
+from alerting.rule import Compound, Measured, Rule
 from alerting.state import Key
 from wire.layout import Layout, Series
 
@@ -27,10 +27,10 @@ Frame = Sequence[float | None]
 
 
 class Binding(msgspec.Struct, frozen=True):
-    """One rule on one instance, in one layout."""
+    """One rule on one instance, in one layout (or on the states of other alerts)."""
 
     rule: Rule
-    source: Measured
+    source: Measured | Compound
     instance: str
     columns: tuple[tuple[str, int], ...]
     """Term -> column of the frame. Terms that the layout lacks are missing here, and so always unknown."""
@@ -197,7 +197,7 @@ def _needed(condition: Condition, columns: dict[str, int]) -> list[Gate] | None:
         case All(parts):
             known = [g for part in parts if (g := _needed(part, columns)) is not None]
             return min(known, key=len) if known else None
-        case Not():
+        case Not() | Stands():
             return None
 
 

@@ -6,6 +6,8 @@
     atom       = "(" condition ")" | term [ "/" term ] op quantity
     op         = "<" | "<=" | ">" | ">=" | "==" | "!="
 
+On alert states an atom is ``[not] name`` instead: ``database and (portal or not web)`` (``parse_states``).
+
 ``and`` and ``or`` never stand side by side without parentheses, so nobody has to know which binds closer.
 A missing value makes a comparison unknown (None). ``and`` with a false part is false, ``or`` with a true
 part is true, all else with an unknown part is unknown: unknown neither fires nor clears.
@@ -49,6 +51,15 @@ class Compare(msgspec.Struct, frozen=True, tag="compare"):
     """Unit as the author wrote it, for display."""
 
 
+class Stands(msgspec.Struct, frozen=True, tag="stands"):
+    """Whether a state of other alerts is there: its value is 1 (it is), 0 (it is not) or unknown."""
+
+    term: str
+    """Name of the state."""
+    wanted: bool = True
+    """False: it must not be there."""
+
+
 class All(msgspec.Struct, frozen=True, tag="all"):
     """True when every part is."""
 
@@ -67,7 +78,8 @@ class Not(msgspec.Struct, frozen=True, tag="not"):
     part: Condition
 
 
-Condition = Compare | All | AnyOf | Not
+Condition = Compare | Stands | All | AnyOf | Not
+Atom = Compare | Stands
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<paren>[()])|(?P<op><=|>=|==|!=|<|>)|(?P<div>/)(?!s)"
@@ -79,9 +91,18 @@ _MAX_LENGTH = 500
 
 def parse(text: str) -> Condition:
     """The condition written in ``text``. Raises ValueError that says what is wrong and where."""
+    return _parsed(text, _comparison)
+
+
+def parse_states(text: str) -> Condition:
+    """The condition on alert states written in ``text``. Raises ValueError as ``parse`` does."""
+    return _parsed(text, _state)
+
+
+def _parsed(text: str, atom: Callable[[_Reader], Atom]) -> Condition:
     if len(text) > _MAX_LENGTH:
         raise ValueError(f"a condition has at most {_MAX_LENGTH} characters")
-    reader = _Reader(list(_tokens(text)))
+    reader = _Reader(list(_tokens(text)), atom)
     condition = _expression(reader, 0)
     if reader.peek()[0]:
         raise ValueError(f"unexpected '{reader.peek()[1]}'; join comparisons with 'and' or 'or'")
@@ -104,8 +125,10 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
 class _Reader:
     """The tokens not yet read."""
 
-    def __init__(self, tokens: list[tuple[str, str]]) -> None:
+    def __init__(self, tokens: list[tuple[str, str]], atom: Callable[[_Reader], Atom]) -> None:
         self._tokens = tokens[::-1]
+        self.atom = atom
+        """Reads what stands between 'and' and 'or'."""
 
     def peek(self) -> tuple[str, str]:
         return self._tokens[-1] if self._tokens else ("", "the end")
@@ -139,6 +162,21 @@ def _atom(reader: _Reader, depth: int) -> Condition:
         if reader.take("paren", "')'") != ")":
             raise ValueError("expected ')'")
         return inside
+    return reader.atom(reader)
+
+
+def _state(reader: _Reader) -> Stands:
+    """``database`` or ``not database``."""
+    wanted = reader.peek() != ("name", "not")
+    if not wanted:
+        reader.take("name", "'not'")
+    term = reader.take("name", "the name of a state")
+    if term in ("and", "or", "not"):
+        raise ValueError(f"expected the name of a state, found '{term}'")
+    return Stands(term, wanted)
+
+
+def _comparison(reader: _Reader) -> Compare:
     term, divisor = reader.take("name", "the name of a value"), ""
     if reader.peek()[0] == "div":
         reader.take("div", "'/'")
@@ -154,6 +192,9 @@ def holds(condition: Condition, values: Values) -> bool | None:
         case Compare():
             value = value_of(condition, values)
             return None if value is None else OPERATORS[condition.op](value, condition.limit)
+        case Stands(term, wanted):
+            state = values.get(term)
+            return None if state is None else bool(state) is wanted
         case All(parts):
             return _all([holds(part, values) for part in parts])
         case AnyOf(parts):
@@ -181,21 +222,27 @@ def value_of(compare: Compare, values: Values) -> float | None:
     return value / divisor if divisor else None
 
 
-def comparisons(condition: Condition) -> Iterator[Compare]:
-    """All comparisons of a condition, in reading order."""
+def atoms(condition: Condition) -> Iterator[Atom]:
+    """All comparisons (or states) of a condition, in reading order."""
     match condition:
-        case Compare():
+        case Compare() | Stands():
             yield condition
         case All(parts) | AnyOf(parts):
             for part in parts:
-                yield from comparisons(part)
+                yield from atoms(part)
         case Not(part):
-            yield from comparisons(part)
+            yield from atoms(part)
+
+
+def comparisons(condition: Condition) -> Iterator[Compare]:
+    """All comparisons of a condition, in reading order."""
+    return (atom for atom in atoms(condition) if isinstance(atom, Compare))
 
 
 def terms(condition: Condition) -> set[str]:
-    """Names of the values that a condition reads."""
-    return {name for c in comparisons(condition) for name in (c.term, c.divisor) if name}
+    """Names of the values or states that a condition reads."""
+    divisors = {c.divisor for c in comparisons(condition) if c.divisor}
+    return {atom.term for atom in atoms(condition)} | divisors
 
 
 def leading_value(condition: Condition, values: Values) -> float | None:
@@ -206,13 +253,15 @@ def leading_value(condition: Condition, values: Values) -> float | None:
 
 
 def explain(condition: Condition, values: Values, names: Mapping[str, str]) -> str:
-    """The comparisons that hold, with their values: ``system.cpu.utilization 97 % > 95 %``."""
-    held = [c for c in comparisons(condition) if holds(c, values)]
-    shown = held or [c for c in comparisons(condition) if value_of(c, values) is not None]
-    return " and ".join(_explain_one(c, values, names) for c in shown)
+    """The parts that hold, with their values: ``system.cpu.utilization 97 % > 95 %``."""
+    held = [c for c in atoms(condition) if holds(c, values)]
+    shown = held or [c for c in atoms(condition) if holds(c, values) is not None]
+    return " and ".join(dict.fromkeys(_explain_one(c, values, names) for c in shown))
 
 
-def _explain_one(compare: Compare, values: Values, names: Mapping[str, str]) -> str:
+def _explain_one(compare: Atom, values: Values, names: Mapping[str, str]) -> str:
+    if isinstance(compare, Stands):
+        return names.get(compare.term, compare.term)
     value = value_of(compare, values)
     name = names.get(compare.term, compare.term)
     if compare.divisor:
@@ -227,6 +276,8 @@ def written(condition: Condition) -> str:
         case Compare():
             divisor = f" / {condition.divisor}" if condition.divisor else ""
             return f"{condition.term}{divisor} {condition.op} {show(condition.limit, condition.unit)}"
+        case Stands(term, wanted):
+            return term if wanted else f"not {term}"
         case All(parts):
             return " and ".join(_grouped(part) for part in parts)
         case AnyOf(parts):
@@ -236,4 +287,4 @@ def written(condition: Condition) -> str:
 
 
 def _grouped(condition: Condition) -> str:
-    return written(condition) if isinstance(condition, Compare) else f"({written(condition)})"
+    return written(condition) if isinstance(condition, Compare | Stands) else f"({written(condition)})"

@@ -91,6 +91,14 @@ class Field:
             seen.add(key)
             yield key, field
 
+    def within(self, *keys: str) -> Field:
+        """The field under these keys, unchecked; as deep as there is one."""
+        pairs = self.node.value if keys and isinstance(self.node, yaml.MappingNode) else ()
+        for key, value in pairs:
+            if isinstance(key, yaml.ScalarNode) and key.value == keys[0]:
+                return Field(value, _join(self.path, keys[0]), self.faults).within(*keys[1:])
+        return self
+
     def items(self) -> list[Field]:
         """The items of a list."""
         if not isinstance(self.node, yaml.SequenceNode):

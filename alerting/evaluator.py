@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alerting.binding import Plan, bind
+from alerting.compound_pack import in_order, looked_at
 from alerting.inputs import HostScope
 from alerting.override import Override, apply
 from alerting.rule import Matched, Rule, Silent
@@ -23,6 +24,8 @@ class RuleSet:
         self.marked: tuple[Marked, ...] = tuple((rule, rule.fingerprint()) for rule in rules)
         self.by_id = {rule.id: (rule, mark) for rule, mark in self.marked}
         self.plans: dict[bytes, Plan] = {}
+        self.by_name: dict[bytes, Plan] = {}
+        """The same by what a host's memory calls them."""
         self._by_event_id: dict[str, list[tuple[Rule, bytes, Matched]]] = {}
         self._any_event: list[tuple[Rule, bytes, Matched]] = []
         self._index_events()
@@ -54,6 +57,10 @@ class Evaluator:
         self.version = version
         """Version of the rules in the database."""
         self.rules = tuple(rules)
+        self.compounds = tuple(in_order(self.rules))
+        """The rules on other rules' alerts, each after those that it looks at."""
+        self.looked_at = frozenset(w.rule_id for rule in self.compounds for w in looked_at(rule))
+        """The rules that those look at."""
         self._plain = RuleSet(self.rules)
         self._overrides: dict[int, list[Override]] = {}
         for override in overrides:
@@ -83,13 +90,19 @@ class Evaluator:
         plan = rules.plans.get(digest)
         return plan if plan is not None else self._bind(rules, digest, layout)
 
+    def plan_named(self, scope: HostScope, name: bytes) -> Plan | None:
+        """The plan of the layout whose digest begins with these 8 bytes, if it was made before."""
+        return self.in_force(scope).by_name.get(name)
+
     def _bind(self, rules: RuleSet, digest: bytes, layout: Layout) -> Plan:
         if self._plans >= _MAX_PLANS:
             for known in self._sets.values():
                 known.plans.clear()
+                known.by_name.clear()
             self._plans = 0
         self._plans += 1
         plan = rules.plans[digest] = bind(rules.marked, layout, digest)
+        rules.by_name[plan.name] = plan
         return plan
 
     def matched(self, scope: HostScope, event_id: str) -> list[tuple[Rule, bytes, Matched]]:

@@ -7,11 +7,11 @@ answer. So a flapping alert fires as ever, and its clear condition must hold for
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 
 from alerting.binding import Binding
-from alerting.state import Key
 
 TIMES = 3
 """So many times fired..."""
@@ -21,6 +21,7 @@ STEADY_S = 900.0
 """A flapping alert is over when its clear condition has held for this long, in seconds."""
 
 _changed = msgspec.structs.replace
+K = TypeVar("K")
 
 
 def fired(recent: tuple[int, ...], at: int) -> tuple[int, ...]:
@@ -39,6 +40,6 @@ def steadied(binding: Binding) -> Binding:
     return _changed(binding, source=_changed(binding.source, levels=levels))
 
 
-def remembered(recent: Mapping[Key, tuple[int, ...]], now: int) -> dict[Key, tuple[int, ...]]:
+def remembered(recent: Mapping[K, tuple[int, ...]], now: int) -> dict[K, tuple[int, ...]]:
     """What still counts."""
     return {key: times for key, times in recent.items() if now - times[-1] <= WITHIN_MS}

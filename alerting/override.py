@@ -14,15 +14,18 @@ An override is a small document::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
 from alerting import condition as cond
+from alerting.compound_pack import seconds_field, state_condition
 from alerting.document import Field, read
+from alerting.fields import condition_field, hold_field, where_field
 from alerting.inputs import HostScope
-from alerting.pack import condition_field, hold_field, where_field
-from alerting.rule import Level, Measured, Patterns, Rule
+from alerting.rule import Compound, Level, Measured, Patterns, Rule
 
 _changed = msgspec.structs.replace
 Where = tuple[tuple[str, Patterns], ...]
@@ -108,15 +111,35 @@ def _where(field: Field, rule: Rule) -> tuple[tuple[str, Where], ...]:
 
 def _levels(field: Field, rule: Rule) -> tuple[LevelChange, ...]:
     source = rule.source
-    if not isinstance(source, Measured):
-        field.fault("only rules that measure values have levels to override; use 'enabled'")
+    if not isinstance(source, Measured | Compound):
+        field.fault("only rules with conditions have levels to override; use 'enabled'")
         return ()
     priorities = tuple(f"P{level.priority}" for level in source.levels)
+    readers = _on_values(source) if isinstance(source, Measured) else _on_states(source)
+    return tuple(_level(key, f, readers) for key, f in field.mapping((), priorities).items())
+
+
+class _Readers(NamedTuple):
+    """How the fields of a level are read."""
+
+    when: Callable[[Field], cond.Condition | None]
+    clear: Callable[[Field], cond.Condition | None]
+    hold: Callable[[Field], tuple[float, int]]
+
+
+def _on_values(source: Measured) -> _Readers:
     names = {name for name, _ in (*source.terms, *source.forecasts)}
-    return tuple(_level(key, f, names) for key, f in field.mapping((), priorities).items())
+    read_condition = partial(condition_field, names=names)
+    return _Readers(read_condition, read_condition, hold_field)
 
 
-def _level(key: str, field: Field, names: set[str]) -> LevelChange:
+def _on_states(source: Compound) -> _Readers:
+    names = {name for name, _ in source.states}
+    clear = partial(condition_field, names=names, parse=cond.parse_states)
+    return _Readers(partial(state_condition, names=names), clear, seconds_field)
+
+
+def _level(key: str, field: Field, readers: _Readers) -> LevelChange:
     priority = int(key[1])
     if field.is_scalar:
         if field.scalar() is not False:
@@ -125,10 +148,10 @@ def _level(key: str, field: Field, names: set[str]) -> LevelChange:
     fields = field.mapping((), ("when", "for", "clear", "clear_for"))
     return LevelChange(
         priority,
-        when=condition_field(fields["when"], names) if "when" in fields else None,
-        clear=condition_field(fields["clear"], names) if "clear" in fields else None,
-        hold=hold_field(fields["for"]) if "for" in fields else None,
-        clear_hold=hold_field(fields["clear_for"]) if "clear_for" in fields else None,
+        when=readers.when(fields["when"]) if "when" in fields else None,
+        clear=readers.clear(fields["clear"]) if "clear" in fields else None,
+        hold=readers.hold(fields["for"]) if "for" in fields else None,
+        clear_hold=readers.hold(fields["clear_for"]) if "clear_for" in fields else None,
     )
 
 
@@ -145,7 +168,7 @@ def patched(rule: Rule, patches: Iterable[Patch]) -> Rule:
     for patch in patches:
         if patch.enabled is not None:
             rule = _changed(rule, enabled=patch.enabled)
-        if patch.levels and isinstance(rule.source, Measured):
+        if patch.levels and isinstance(rule.source, Measured | Compound):
             rule = _with_levels(rule, rule.source, patch)
         if patch.where and isinstance(rule.source, Measured):
             rule = _with_series(rule, rule.source, dict(patch.where))
@@ -160,7 +183,7 @@ def _with_series(rule: Rule, source: Measured, where: Mapping[str, Where]) -> Ru
     return _changed(rule, source=_changed(source, terms=terms))
 
 
-def _with_levels(rule: Rule, source: Measured, patch: Patch) -> Rule:
+def _with_levels(rule: Rule, source: Measured | Compound, patch: Patch) -> Rule:
     changes = {change.priority: change for change in patch.levels}
     merged = [_merged(level, changes.get(level.priority)) for level in source.levels]
     left = tuple(level for level in merged if level is not None)

@@ -18,26 +18,34 @@
 A term may look ahead: ``full: {forecast: free, reaches: 0 B, only_when: ratio < 10 %}`` is the time until
 the value ``free`` reaches 0 B, for conditions like ``full < 24 h``.
 
-Instead of ``metric`` or ``terms`` a rule has ``event`` (levels: ``count``) or ``silent`` (levels: ``after``).
+Instead of ``metric`` or ``terms`` a rule has ``event`` (levels: ``count``), ``silent`` (levels: ``after``) or
+``alerts`` (states of other rules' alerts: ``compound_pack.py``).
 """
 
 from __future__ import annotations
 
 import importlib.resources
-import re
 from collections.abc import Sequence
 
 import msgspec
 
+from alerting import compound_pack
 from alerting import condition as cond
 from alerting.document import Field, read
+from alerting.fields import (
+    check_levels,
+    condition_field,
+    hold_field,
+    patterns_field,
+    priority_field,
+    where_field,
+)
 from alerting.rule import (
     CountLevel,
     Forecast,
     Level,
     Matched,
     Measured,
-    Patterns,
     Rule,
     Selector,
     Silent,
@@ -49,7 +57,7 @@ from alerting.units import parse_duration, parse_quantity
 VERSION = 1
 DEFAULT_NAME = "default"
 _DAY_S = 86_400.0
-_SOURCES = ("metric", "terms", "event", "silent")
+_SOURCES = ("metric", "terms", "event", "silent", "alerts")
 _REQUIRED = ("id", "name", "component", "rationale", "runbook", "summary", "levels")
 _OPTIONAL = (*_SOURCES, "where", "instance", "problem", "labels", "hidden_by", "enabled")
 _MAX_RULES = 2_000
@@ -91,17 +99,18 @@ def _rules(field: Field) -> list[Rule]:
 
 
 def _check_ids(rules: Sequence[tuple[Field, Rule | None]]) -> None:
-    """Ids are unique, and ``hidden_by`` names rules of this pack."""
+    """Ids are unique, and where a rule names others they are rules of this pack."""
     ids: set[str] = set()
     for field, rule in rules:
-        if rule is not None and rule.id in ids:
-            field.faults.add(field.line, f"{field.path}.id", f"'{rule.id}' is the id of an earlier rule")
-        if rule is not None:
-            ids.add(rule.id)
+        rule_id = rule.id if rule else str(getattr(field.within("id").node, "value", ""))
+        if rule_id in ids:
+            field.faults.add(field.line, f"{field.path}.id", f"'{rule_id}' is the id of an earlier rule")
+        ids.add(rule_id)
     for field, rule in rules:
         for other in rule.hidden_by if rule else ():
             if other not in ids:
                 field.faults.add(field.line, f"{field.path}.hidden_by", f"there is no rule '{other}'")
+    compound_pack.check(rules, ids)
 
 
 def _rule(field: Field) -> Rule | None:
@@ -139,9 +148,21 @@ def _source(rule: Field, fields: dict[str, Field]) -> Source | None:
     if "levels" not in fields:
         return None
     kind = given[0]
+    if kind == "alerts":
+        _not_for(
+            fields, ("where", "instance"), "is not for 'alerts': each state has an 'instance' of its own"
+        )
+        return compound_pack.compound(fields)
     if kind == "event":
+        _not_for(fields, ("where",), "is not for events: name their source, id, severity or text")
         return _matched(fields)
     return _silent(fields) if kind == "silent" else _measured(fields)
+
+
+def _not_for(fields: dict[str, Field], keys: Sequence[str], why: str) -> None:
+    for key in keys:
+        if key in fields:
+            fields[key].fault(why)
 
 
 def _measured(fields: dict[str, Field]) -> Measured:
@@ -187,25 +208,6 @@ def _selector(field: Field) -> Selector:
     return Selector(fields["metric"].text() if "metric" in fields else "", where_field(fields.get("where")))
 
 
-def where_field(field: Field | None) -> tuple[tuple[str, Patterns], ...]:
-    """Attribute -> pattern or patterns."""
-    if field is None:
-        return ()
-    return tuple((key, _patterns(value)) for key, value in field.mapping((), None).items())
-
-
-def _patterns(field: Field | None) -> Patterns:
-    if field is None:
-        return ()
-    if field.is_mapping:
-        excluded = field.mapping(("not",)).get("not")
-        return tuple(f"!{pattern}" for pattern in _patterns(excluded))
-    patterns = tuple(item.text(empty=True) for item in field.one_or_more())
-    if not patterns:
-        field.fault("must name at least one pattern")
-    return patterns
-
-
 def _instance(fields: dict[str, Field]) -> tuple[str, ...]:
     return tuple(f.text() for f in fields["instance"].one_or_more()) if "instance" in fields else ()
 
@@ -220,59 +222,15 @@ def _level(field: Field, names: set[str]) -> Level | None:
     )
     for_s, for_samples = hold_field(fields.get("for"))
     clear_s, clear_samples = hold_field(fields.get("clear_for"))
-    priority = _priority(fields["priority"])
+    priority = priority_field(fields["priority"])
     if when is None or clear is None:
         return None
     return Level(priority, when, clear, for_s, for_samples, clear_s, clear_samples)
 
 
-def condition_field(field: Field, names: set[str]) -> cond.Condition | None:
-    """A condition on the given values; None (and a fault) when it is none."""
-    parsed = field.parsed(cond.parse)
-    unknown = sorted(cond.terms(parsed) - names) if parsed else []
-    if unknown:
-        field.fault(f"there is no value '{unknown[0]}'; there are: {', '.join(sorted(names))}")
-    return parsed
-
-
-def hold_field(field: Field | None) -> tuple[float, int]:
-    """``10 min`` -> (600, 1); ``3 samples`` -> (0, 3); ``3 samples and 3 min`` -> (180, 3)."""
-    if field is None:
-        return 0.0, 1
-    return field.parsed(_parse_hold) or (0.0, 1)
-
-
-def _parse_hold(text: str) -> tuple[float, int]:
-    seconds, samples = 0.0, 1
-    for part in text.split(" and "):
-        counted = re.fullmatch(r"\s*([0-9]{1,4}) samples?\s*", part)
-        if counted:
-            samples = int(counted[1])
-        else:
-            seconds = parse_duration(part)
-    if seconds > 30 * _DAY_S or not 1 <= samples <= 1000:
-        raise ValueError("must be at most 30 d, and 1 to 1000 samples")
-    return seconds, samples
-
-
-def _priority(field: Field) -> int:
-    text = field.text()
-    if text not in ("P1", "P2", "P3", "P4"):
-        field.fault("must be P1, P2, P3 or P4")
-        return 4
-    return int(text[1])
-
-
 def _ordered(field: Field, levels: list[Level]) -> tuple[Level, ...]:
-    _check_levels(field, [level.priority for level in levels])
+    check_levels(field, [level.priority for level in levels])
     return tuple(sorted(levels, key=lambda level: level.priority))
-
-
-def _check_levels(field: Field, priorities: list[int]) -> None:
-    if not 1 <= len(field.items()) <= 4:
-        field.fault("must have one to four levels")
-    if len(set(priorities)) != len(priorities):
-        field.fault("has two levels of the same priority; join their conditions with 'or'")
 
 
 def _matched(fields: dict[str, Field]) -> Matched:
@@ -282,12 +240,12 @@ def _matched(fields: dict[str, Field]) -> Matched:
     if not event.keys() & {"source", "id", "severity", "text"}:
         fields["event"].fault("must name at least one of source, id, severity, text")
     levels = [_count_level(item, bool(window)) for item in fields["levels"].items()]
-    _check_levels(fields["levels"], [level.priority for level in levels])
+    check_levels(fields["levels"], [level.priority for level in levels])
     return Matched(
-        source=_patterns(event.get("source")),
-        ids=_patterns(event.get("id")),
-        severity=_patterns(event.get("severity")),
-        text=_patterns(event.get("text")),
+        source=patterns_field(event.get("source")),
+        ids=patterns_field(event.get("id")),
+        severity=patterns_field(event.get("severity")),
+        text=patterns_field(event.get("text")),
         instance=_instance(fields),
         window_s=window or 0.0,
         quiet_s=_bounded(event.get("quiet"), quiet or _DAY_S),
@@ -307,17 +265,18 @@ def _count_level(field: Field, windowed: bool) -> CountLevel:
     count = fields["count"].number(1, 1_000_000) if "count" in fields else 1
     if count > 1 and not windowed:
         field.fault("counts events, so the rule's event needs a 'window'")
-    return CountLevel(_priority(fields["priority"]) if "priority" in fields else 4, count)
+    return CountLevel(priority_field(fields["priority"]) if "priority" in fields else 4, count)
 
 
 def _silent(fields: dict[str, Field]) -> Silent:
+    _not_for(fields, ("where", "instance"), "is not for silence: it is the host's or the deployment's")
     silent = fields["silent"].mapping(("of",), ("clear_reports",))
     of = silent["of"].text() if "of" in silent else "host"
     if of not in ("host", "deployment"):
         silent["of"].fault("must be 'host' or 'deployment'")
     reports = silent["clear_reports"].number(1, 100) if "clear_reports" in silent else 1
     levels = [_silent_level(item) for item in fields["levels"].items()]
-    _check_levels(fields["levels"], [level.priority for level in levels])
+    check_levels(fields["levels"], [level.priority for level in levels])
     return Silent(of == "deployment", tuple(sorted(levels, key=lambda level: level.priority)), reports)
 
 
@@ -326,7 +285,7 @@ def _silent_level(field: Field) -> SilentLevel:
     after = fields["after"].parsed(parse_duration) if "after" in fields else None
     if after is not None and after < 60:
         fields["after"].fault("must be at least 60 s: agents report once a minute or so")
-    return SilentLevel(_priority(fields["priority"]) if "priority" in fields else 4, after or 60.0)
+    return SilentLevel(priority_field(fields["priority"]) if "priority" in fields else 4, after or 60.0)
 
 
 def schema() -> str:

@@ -192,13 +192,63 @@ SELECT state FROM host_state WHERE tenant_id = %(tenant_id)s AND host_id = %(hos
 SELECT tenant_id, host_id FROM host_state WHERE due_at <= %(now)s ORDER BY due_at LIMIT %(limit)s;
 
 -- name: deployment_alerts
--- Open alerts of whole deployments under one rule; those that others push are not ours to judge.
+-- Open alerts about the silence of whole deployments; those that others push, or that are concluded from other
+-- alerts, are judged elsewhere.
 SELECT a.tenant_id, t.key, a.deployment_id, d.key, a.rule_id, a.state, a.priority, a.since, a.fired_at
   FROM alert a
   JOIN deployment d ON d.tenant_id = a.tenant_id AND d.deployment_id = a.deployment_id
   JOIN tenant t ON t.tenant_id = a.tenant_id
  WHERE a.host_id IS NULL AND a.state NOT IN ('resolved', 'stale') AND NOT starts_with(a.rule_id, 'pushed.')
+   AND NOT EXISTS (SELECT FROM deployment_state s WHERE s.tenant_id = a.tenant_id
+                      AND s.deployment_id = a.deployment_id AND a.rule_id = ANY (s.own_alerts))
  ORDER BY a.tenant_id, a.deployment_id;
+
+-- name: compound_due
+-- Deployments with an open alert under one of these rules, or with something remembered of rules on alerts.
+SELECT q.tenant_id, t.key, q.deployment_id, d.key
+  FROM (SELECT a.tenant_id, a.deployment_id FROM alert a
+         WHERE a.state NOT IN ('resolved', 'stale') AND a.rule_id = ANY (%(rules)s)
+         UNION SELECT s.tenant_id, s.deployment_id FROM deployment_state s) AS q
+  JOIN deployment d ON d.tenant_id = q.tenant_id AND d.deployment_id = q.deployment_id
+  JOIN tenant t ON t.tenant_id = q.tenant_id
+ ORDER BY q.tenant_id, q.deployment_id;
+
+-- name: nodes_named
+-- The hosts of a deployment that ever reported and are in service, with their names.
+SELECT s.host_id, h.name
+  FROM host_state s
+  JOIN host h ON h.tenant_id = s.tenant_id AND h.host_id = s.host_id AND h.retired_at IS NULL
+ WHERE h.tenant_id = %(tenant_id)s AND h.deployment_id = %(deployment_id)s AND s.last_seen IS NOT NULL
+ ORDER BY s.host_id;
+
+-- name: lock_deployment_state
+-- What rules on alerts remember of a deployment; after its hosts' locks.
+SELECT state FROM deployment_state
+ WHERE tenant_id = %(tenant_id)s AND deployment_id = %(deployment_id)s FOR UPDATE;
+
+-- name: save_deployment_state
+-- Remember, in place of what was.
+INSERT INTO deployment_state (tenant_id, deployment_id, own_alerts, state)
+VALUES (%(tenant_id)s, %(deployment_id)s, %(own_alerts)s::text[], %(state)s)
+    ON CONFLICT (tenant_id, deployment_id)
+    DO UPDATE SET own_alerts = excluded.own_alerts, state = excluded.state
+ WHERE (deployment_state.own_alerts, deployment_state.state) <> (excluded.own_alerts, excluded.state);
+
+-- name: forget_deployment_state
+-- Nothing is left to remember.
+DELETE FROM deployment_state WHERE tenant_id = %(tenant_id)s AND deployment_id = %(deployment_id)s;
+
+-- name: open_alerts_under
+-- A deployment's open alerts under these rules, and those of the deployment as a whole under any.
+SELECT rule_id, coalesce(host_id, 0), state, priority, since, fired_at
+  FROM alert
+ WHERE tenant_id = %(tenant_id)s AND deployment_id = %(deployment_id)s AND state NOT IN ('resolved', 'stale')
+   AND (host_id IS NULL OR rule_id = ANY (%(rules)s));
+
+-- name: failing_since
+-- Rules of the newest version that raised at or after a time.
+SELECT rule_id FROM rule_failure
+ WHERE version = (SELECT max(version) FROM rule_change) AND last_at >= %(since)s;
 
 -- name: retired_hosts
 -- Hosts out of service that still have open alerts.

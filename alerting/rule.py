@@ -7,12 +7,14 @@ improving move the alert, they never make a second one.
     `- source
        |- Measured   values of frames against conditions
        |- Matched    events that happened, counted in a window
-       `- Silent     nothing heard from a host, or from every host of a deployment
+       |- Silent     nothing heard from a host, or from every host of a deployment
+       `- Compound   states of alerts of other rules, of one host or across a deployment's
 """
 
 from __future__ import annotations
 
 import hashlib
+from enum import StrEnum
 
 import msgspec
 
@@ -162,7 +164,49 @@ class Silent(msgspec.Struct, frozen=True, tag="silent"):
     """Reports received in a row that end it."""
 
 
-Source = Measured | Matched | Silent
+class Scope(StrEnum):
+    """Whose alerts a state is about."""
+
+    HOST = "same host"
+    """The host that the compound rule speaks of."""
+    SOME = "hosts"
+    """At least so many hosts of the deployment."""
+    EVERY = "every host"
+    """Every host of the deployment for which the rule has something to judge."""
+    DEPLOYMENT = "deployment"
+    """The deployment as a whole: for rules whose alerts are its own."""
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """One state of other alerts that a compound rule looks for."""
+
+    rule_id: str
+    """The rule whose alerts are looked at."""
+    scope: Scope
+    least: int = 1
+    """For SOME: how many hosts."""
+    instance: Patterns = ()
+    """Only alerts on these instances; empty: any."""
+    priority: int = 4
+    """Only alerts at least as severe as this: 1 (critical) .. 4 (any)."""
+    pending: bool = False
+    """True: also what is not firing yet; what recovers counts as firing until it is over."""
+
+
+class Compound(msgspec.Struct, frozen=True, tag="compound"):
+    """States of alerts of other rules, combined. Judged by the sweep, on the collector's clock."""
+
+    whole_deployment: bool
+    """True: the alert is the deployment's; False: each host's own."""
+    fresh_s: float
+    """A state whose evidence is older than this many seconds is unknown."""
+    states: tuple[tuple[str, Wanted], ...]
+    """Name used in conditions -> state."""
+    levels: tuple[Level, ...]
+    """Most severe first."""
+
+
+Source = Measured | Matched | Silent | Compound
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -187,6 +231,11 @@ class Rule(msgspec.Struct, frozen=True):
     hidden_by: tuple[str, ...] = ()
     """Rules whose firing on the same host (or its deployment) makes this one a consequence."""
     enabled: bool = True
+
+    @property
+    def of_deployment(self) -> bool:
+        """Whether its alerts are a deployment's as a whole, not a host's."""
+        return isinstance(self.source, Silent | Compound) and self.source.whole_deployment
 
     def fingerprint(self) -> bytes:
         """8 bytes that change when, and only when, a change could alter what the rule concludes."""

@@ -11,7 +11,7 @@ from alerting import condition as cond
 from alerting.evaluator import Evaluator
 from alerting.inputs import HostScope
 from alerting.override import Override
-from alerting.rule import CountLevel, Level, Matched, Measured, Rule, SilentLevel
+from alerting.rule import Compound, CountLevel, Level, Matched, Measured, Rule, Scope, SilentLevel, Wanted
 from alerting.units import show_duration
 from storage.sql import Queries
 
@@ -44,9 +44,23 @@ def watched(rule: Rule) -> str:
     if isinstance(source, Matched):
         parts = {"source": source.source, "id": source.ids, "severity": source.severity, "text": source.text}
         return "events with " + ", ".join(f"{k} {' | '.join(v)}" for k, v in parts.items() if v)
+    if isinstance(source, Compound):
+        states = ", ".join(f"{name} = {state_text(wanted)}" for name, wanted in source.states)
+        return f"alerts: {states}; known for at most {show_duration(source.fresh_s)}"
     return (
         "receipts from every host of the deployment" if source.whole_deployment else "receipts from the host"
     )
+
+
+def state_text(wanted: Wanted) -> str:
+    """One state that a rule on alerts looks for."""
+    on = "any host" if (wanted.scope, wanted.least) == (Scope.SOME, 1) else str(wanted.scope)
+    if wanted.scope is Scope.SOME and wanted.least > 1:
+        on = f"at least {wanted.least} hosts"
+    instance = f" {' | '.join(wanted.instance)}" if wanted.instance else ""
+    worse = f" P{wanted.priority} or worse" if wanted.priority < 4 else ""
+    pending = " pending or" if wanted.pending else ""
+    return f"{wanted.rule_id}{instance}{pending} firing{worse} on {on}"
 
 
 def level_text(rule: Rule, level: Level | CountLevel | SilentLevel) -> str:

@@ -6,19 +6,22 @@ that are over, silences), so that a story can be told to its end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 
 import msgspec
 
 from alerting import absence, ahead
+from alerting.compound import Remembered, judge
 from alerting.evaluator import Evaluator
 from alerting.forecast import PAST_S, Point, foresee, stepped
-from alerting.inputs import EventInput, FrameInput, HostScope, HostState, Outcome, from_ms, to_ms
+from alerting.inputs import AlertChange, EventInput, FrameInput, HostScope, HostState, Outcome, from_ms, to_ms
 from alerting.judge import evaluate, look, unheard
 from alerting.published import ENDED, State
 from alerting.rule import Measured
-from alerting.state import Key
+from alerting.state import Key, Told
+from alerting.words import Node, Site, bound
 
 
 class Happening(msgspec.Struct, frozen=True):
@@ -33,6 +36,12 @@ class Happening(msgspec.Struct, frozen=True):
     priority: int
     muted: str
     reason: str
+
+
+def _happening(alert: AlertChange, host: str) -> Happening:
+    c = alert.change
+    place = (host, alert.rule_id, alert.instance)
+    return Happening(from_ms(c.at_ms), *place, c.from_state, c.to_state, c.priority, alert.hidden, c.reason)
 
 
 class SimulatedHost:
@@ -132,20 +141,7 @@ class SimulatedHost:
         self.state = outcome.state
         self.failing |= outcome.failing
         for alert in outcome.alerts:
-            c = alert.change
-            self._note(
-                Happening(
-                    from_ms(c.at_ms),
-                    self.scope.host_name,
-                    alert.rule_id,
-                    alert.instance,
-                    c.from_state,
-                    c.to_state,
-                    c.priority,
-                    alert.hidden,
-                    c.reason,
-                )
-            )
+            self._note(_happening(alert, self.scope.host_name))
 
     def _note(self, happening: Happening) -> None:
         self.history.append(happening)
@@ -154,3 +150,51 @@ class SimulatedHost:
             self.open.pop(key, None)
         else:
             self.open[key] = happening
+
+
+class SimulatedSite:
+    """The hosts of one deployment in memory, and the rules on their alerts. Our own door is always open."""
+
+    def __init__(self, evaluator: Evaluator, scopes: Sequence[HostScope]) -> None:
+        self.evaluator = evaluator
+        self.hosts = [SimulatedHost(evaluator, scope) for scope in scopes]
+        self.scope = msgspec.structs.replace(scopes[0], host_id=0, host_name="(cluster)")
+        self.memory = Remembered()
+        self.history: list[Happening] = []
+        """What rules on alerts did."""
+        self._open: dict[tuple[str, str], Happening] = {}
+
+    def open(self) -> Iterator[Happening]:
+        """Every alert that has not ended, with its newest transition."""
+        yield from chain(*(host.open.values() for host in self.hosts), self._open.values())
+
+    def round(self, now: datetime) -> None:
+        """What the sweep does about rules on alerts."""
+        if not self.evaluator.compounds:
+            return
+        self.memory, alerts = judge(self.evaluator, self._site(to_ms(now)), self.memory)
+        names = {host.scope.host_id: host.scope.host_name for host in self.hosts}
+        for alert in alerts:
+            happening = _happening(alert, names.get(alert.host_id or 0, self.scope.host_name))
+            self.history.append(happening)
+            self._open.pop((happening.host, happening.rule_id), None)
+            if happening.to_state not in ENDED:
+                self._open[happening.host, happening.rule_id] = happening
+
+    def _site(self, now: int) -> Site:
+        heard = [host for host in self.hosts if host.state.last_seen is not None]
+        failing = frozenset(rule for host in self.hosts for rule in host.failing)
+        return Site(self.scope, tuple(map(self._node, heard)), now, 0, failing, self._silent())
+
+    def _node(self, host: SimulatedHost) -> Node:
+        layouts = host.state.memory.layouts
+        plans = [plan for name in layouts if (plan := self.evaluator.plan_named(host.scope, name))]
+        return Node(host.scope, host.state, bound(plans, layouts, self.evaluator.looked_at))
+
+    def _silent(self) -> dict[str, Told]:
+        open_now = [happening for host in self.hosts for happening in host.open.values()]
+        return {
+            h.rule_id: Told(h.to_state.value, h.priority, to_ms(h.at), to_ms(h.at))
+            for h in open_now
+            if h.host == self.scope.host_name
+        }

@@ -8,7 +8,8 @@ time; an event track holds at most ``MAX_BUCKETS`` counters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 
 import msgspec
 
@@ -153,6 +154,10 @@ class Memory(msgspec.Struct, frozen=True):
     def calm(self) -> bool:
         """Nothing is remembered but how far the frames have come."""
         return not (self.tracks or self.events or self.silent or self.gaps or self.recent or self.ahead)
+
+    def troubles(self) -> Iterator[Track | EventTrack | SilentTrack]:
+        """Everything that is not plainly healthy."""
+        return chain(self.tracks.values(), self.events.values(), self.silent.values())
 
 
 class _Stored(msgspec.Struct, frozen=True, array_like=True):

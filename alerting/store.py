@@ -58,24 +58,31 @@ async def save_outcomes(conn: AsyncConnection[Row], outcomes: Sequence[Outcome],
     Raises StateError when a host's row is not at the version it was locked at."""
     final = {HostKey(o.state.tenant_id, o.state.host_id): o.state for o in outcomes}
     await _save_states(conn, [final[key] for key in sorted(final)])
-    changes = [(o.state.tenant_id, change) for o in outcomes for change in o.alerts]
-    if changes:
-        muted = await mutes.current(conn, {tenant_id for tenant_id, _ in changes}, now)
-        async with conn.cursor() as cursor:
-            rows = [_alert(tenant_id, change, now, muted) for tenant_id, change in changes]
-            await cursor.executemany(Q.record_transition, rows)
+    await save_alerts(conn, [(o.state.tenant_id, change) for o in outcomes for change in o.alerts], now)
     _count(outcomes)
     failing = {(o.state.pack_version, *item) for o in outcomes for item in o.failing.items()}
     for version, rule_id, error in sorted(failing):
         await conn.execute(Q.note_failing, {"version": version, "rule_id": rule_id, "error": error})
 
 
+async def save_alerts(
+    conn: AsyncConnection[Row], changes: Sequence[tuple[int, AlertChange]], now: datetime
+) -> None:
+    """Transitions as (tenant id, change); the rows of their hosts are locked by the caller."""
+    if not changes:
+        return
+    muted = await mutes.current(conn, {tenant_id for tenant_id, _ in changes}, now)
+    async with conn.cursor() as cursor:
+        rows = [_alert(tenant_id, change, now, muted) for tenant_id, change in changes]
+        await cursor.executemany(Q.record_transition, rows)
+    for _, alert in changes:
+        metrics.TRANSITIONS.labels(alert.change.to_state.value).inc()
+
+
 def _count(outcomes: Sequence[Outcome]) -> None:
     """Counted when written, not when committed: a group that is run again counts twice."""
     for outcome in outcomes:
         metrics.LATE.inc(len(outcome.late))
-        for alert in outcome.alerts:
-            metrics.TRANSITIONS.labels(alert.change.to_state.value).inc()
         for rule_id in outcome.failing:
             metrics.RULE_FAILURES.labels(rule_id).inc()
 
@@ -150,8 +157,7 @@ async def save_deployment_alert(
     conn: AsyncConnection[Row], tenant_id: int, alert: AlertChange, now: datetime
 ) -> None:
     """A transition of a whole deployment's alert; its hosts' rows are locked by the caller."""
-    muted = await mutes.current(conn, {tenant_id}, now)
-    await conn.execute(Q.record_transition, _alert(tenant_id, alert, now, muted))
+    await save_alerts(conn, [(tenant_id, alert)], now)
 
 
 async def retire_host(conn: AsyncConnection[Row], key: HostKey, now: datetime) -> None:

@@ -1,5 +1,6 @@
 """The sweep: what happens when nothing happens. Silence, event alerts that are over, hosts out of service.
 
+Rules on the states of other rules' alerts are judged here too, since no host's frame can decide them alone.
 It takes the same lock as the ingest commit (``lock_hosts``), so the two can never decide about one host at
 the same time; each piece of work is its own short transaction, and any number of sweeps may run.
 """
@@ -16,7 +17,7 @@ import msgspec
 import psycopg
 from psycopg import AsyncConnection
 
-from alerting import ahead, frontdoor, metrics, mutes, outlook, shadow, silence_sweep
+from alerting import ahead, compound_sweep, frontdoor, metrics, mutes, outlook, shadow, silence_sweep
 from alerting.alertmanager import push
 from alerting.evaluator import Evaluator
 from alerting.forecast import Foresight
@@ -58,10 +59,15 @@ class Sweep:
         self._settings = settings
         self._clock = clock
         self._evaluator: Evaluator | None = None
+        self._opened: datetime | None = None
+        """Since when our front door is proven open, as of this sweep; None: it is not."""
 
     async def once(self) -> None:
         """One sweep. Never raises: each job stands alone."""
-        for job in (self.silence, self.due, self.mutes, self.pushed, self.shadow, self.retired, self.forget):
+        for job in (
+            *(self.silence, self.due, self.compound, self.mutes, self.pushed),
+            *(self.shadow, self.retired, self.forget),
+        ):
             await self._guarded(job)
 
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
@@ -77,8 +83,8 @@ class Sweep:
 
     async def silence(self) -> None:
         """Hosts and deployments from which nothing came."""
-        now = self._clock()
-        opened = await frontdoor.open_since(self._pool, self._settings, now)
+        now, self._opened = self._clock(), None
+        self._opened = opened = await frontdoor.open_since(self._pool, self._settings, now)
         if opened is None:
             metrics.DOOR_CLOSED.inc()
             log.warning("sweep: our front door is not proven open; silence is not judged")
@@ -131,6 +137,12 @@ class Sweep:
             looked = look(evaluator, scope, state, now)
             again = await replay(conn, evaluator, scope, looked.state, now)
             await save_outcomes(conn, [looked, again], now)
+
+    async def compound(self) -> None:
+        """Rules on the states of other rules' alerts."""
+        async with self._pool.connection() as conn:
+            evaluator = await self._rules(conn)
+        await compound_sweep.sweep(self._pool, evaluator, self._opened, self._clock())
 
     async def mutes(self) -> None:
         """Silences and maintenance windows that began or ended."""

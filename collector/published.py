@@ -28,6 +28,7 @@ __all__ = [
     "frames_between",
     "host_facts",
     "latest",
+    "layouts_of",
 ]
 Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -62,6 +63,13 @@ async def host_facts(conn: Connection, tenant_id: int, host_id: int) -> HostFact
     row = {"tenant_id": tenant_id, "host_id": host_id}
     found = await (await conn.execute(Q.host_facts, row)).fetchone()
     return HostFacts(*found) if found else None
+
+
+async def layouts_of(conn: Connection, tenant_id: int, host_id: int) -> list[tuple[bytes, Layout]]:
+    """The layouts that a host has ever sent frames in, each with its digest."""
+    row = {"tenant_id": tenant_id, "host_id": host_id}
+    rows = await (await conn.execute(Q.host_layouts, row)).fetchall()
+    return [(bytes(digest), decode(body)) for _, digest, body in rows]
 
 
 async def frames_between(
