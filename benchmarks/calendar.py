@@ -24,7 +24,7 @@ if Path(sys.path[0]).resolve() == HERE:  # run as a script: never shadow the sta
 
 from ticketing.calendar import WorkingCalendar, spec_for  # noqa: E402 - see above
 from ticketing.holiday import holidays_of  # noqa: E402
-from ticketing.policy import load_releases  # noqa: E402
+from ticketing.releases import load_releases  # noqa: E402
 from ticketing.terms import resolve  # noqa: E402
 
 TARGET_S = 40 * 3600

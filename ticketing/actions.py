@@ -14,7 +14,8 @@ from ticketing import casebook, family, terms
 from ticketing.casebook import Case
 from ticketing.errors import Conflicting, NoSuchTicket, NotAllowed
 from ticketing.lifecycle import Entry, Kind
-from ticketing.policy import load_releases, priority_name, release_named
+from ticketing.policy import priority_name
+from ticketing.releases import load_releases, release_named
 from ticketing.settings import Settings
 from ticketing.shapes import (
     Act,

@@ -11,9 +11,10 @@ from typing import Any
 
 from ticketing import clock, escalation, explain
 from ticketing.history import ClockEvent, Timeline, timeline
-from ticketing.policy import Priority, Release, priority_name, priority_of, release_for, release_named
+from ticketing.policy import Priority, Release, priority_name, priority_of
 from ticketing.question import EVENTS, CalculatorError, Request
 from ticketing.reason import Reason
+from ticketing.releases import release_for, release_named
 from ticketing.terms import Terms, resolve, with_plan
 
 CALCULATOR = "calculator"

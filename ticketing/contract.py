@@ -14,8 +14,9 @@ from typing import Literal
 import msgspec
 
 from ticketing.errors import ContractError
-from ticketing.policy import Licence, Release, release_for
+from ticketing.policy import Licence, Release
 from ticketing.reason import Reason
+from ticketing.releases import release_for
 
 _DAY = timedelta(days=1)
 _LAST = date(2199, 12, 31)

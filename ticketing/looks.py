@@ -18,8 +18,9 @@ from ticketing import clock, escalation, terms
 from ticketing.explain import of_state
 from ticketing.history import ClockEvent, Timeline, Waiting, timeline
 from ticketing.lifecycle import DESK, Entry, Kind, State, Status, fold, in_order, is_open
-from ticketing.policy import Release, load_releases, priority_name, release_named
+from ticketing.policy import Release, priority_name
 from ticketing.reason import to_documents
+from ticketing.releases import load_releases, release_named
 from ticketing.settings import Settings
 from ticketing.terms import Sla
 

@@ -23,7 +23,8 @@ from ticketing.circumstances import Circumstances
 from ticketing.contract import Contract, PlanChange, release_in_force
 from ticketing.entitlement import DeploymentFacts, Entitlement, Product
 from ticketing.errors import ContractError
-from ticketing.policy import Release, load_releases, priority_name, release_named
+from ticketing.policy import Release, priority_name
+from ticketing.releases import load_releases, release_named
 
 Document = dict[str, Any]
 """A reason as it is stored: code, text, section, params, parts."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING
 from zoneinfo import available_timezones
 
 from ticketing.holiday import known_country
 from ticketing.hours import parse_hours
 from ticketing.platform import VersionError, parse_version
-
-if TYPE_CHECKING:
-    from ticketing.policy import Release, Theatre
+from ticketing.policy import Release, Theatre
 
 Fault = tuple[tuple[str | int, ...], str]
 

@@ -35,7 +35,7 @@ from pydantic import (
 from ticketing.contract import Contract as CoveringContract
 from ticketing.contract import cover, licence_rules
 from ticketing.errors import ContractError
-from ticketing.policy import load_releases
+from ticketing.releases import load_releases
 
 LANGUAGES = ("it", "en", "fr", "de", "es", "pt", "ar")
 """The languages that the programme is given in."""

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import msgspec
 
 from ticketing import contract
-from ticketing.policy import load_releases
 from ticketing.registry import Fault, Registry, Tenant, document_of
+from ticketing.releases import load_releases
 
 Act = Literal["add", "change", "supersede", "remove"]
 Path = tuple[str, ...]

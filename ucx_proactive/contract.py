@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ticketing.policy import Release, load_releases, priority_of, release_for
+from ticketing.policy import Release, priority_of
+from ticketing.releases import load_releases, release_for
 
 
 def contract_limit_s(now: datetime) -> int:

@@ -11,8 +11,8 @@ from alerting import calm
 from alerting.evaluate import FrameInput, HostState, evaluate
 from alerting.inputs import EventInput, to_ms
 from alerting.judge import judged_singly
-from tests.alerting.kit import CPU, SCOPE, START, Host, event, frame, layout_of, minutes
-from tests.alerting.test_judge import DEFAULT, ONE, evaluator_of
+from tests.alerting.kit import CPU, SCOPE, START, Host, evaluator_of, event, frame, layout_of, minutes
+from tests.alerting.test_judge import DEFAULT, ONE
 
 DISK = layout_of(("system.filesystem.free_ratio", {"system.filesystem.mountpoint": "C:"}), interval_s=30.0)
 LAYOUTS = (CPU, DISK)

@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ticketing.history import ClockEvent, Kind
-from ticketing.policy import load_releases
+from ticketing.releases import load_releases
 from ticketing.terms import Terms, resolve
 
 RELEASES = load_releases()

@@ -11,17 +11,16 @@ import pytest
 from ticketing.errors import PolicyError
 from ticketing.hours import Hours, parse_hours
 from ticketing.platform import VersionError, behind, parse_version
-from ticketing.policy import (
-    PriorityBounds,
+from ticketing.policy import PriorityBounds, priority_of
+from ticketing.policy_text import document_of, readable
+from ticketing.releases import (
     in_order,
     load_directory,
     load_releases,
-    priority_of,
     read_release,
     release_for,
     release_named,
 )
-from ticketing.policy_text import document_of, readable
 
 from .facts import RELEASE
 

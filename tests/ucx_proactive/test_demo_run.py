@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage.account import reachable_dir
-from ticketing.policy import load_releases
+from ticketing.releases import load_releases
 from ucx_proactive.demo import customers, rules
 from ucx_proactive.demo.customers import Customer, Tongue
 from ucx_proactive.demo.faults import Fault

@@ -15,8 +15,8 @@ from storage.sql import Queries
 from ticketing import terms
 from ticketing.lifecycle import Entry
 from ticketing.notify.letters import Letter, Reader, Surroundings, letters, topic_of
-from ticketing.policy import load_releases, release_named
 from ticketing.published import people
+from ticketing.releases import load_releases, release_named
 from ticketing.settings import Settings
 
 Q = Queries.load("ticketing.notify")

@@ -10,7 +10,7 @@ import typer
 
 from ticketing.coverage import Row, coverage
 from ticketing.errors import TicketingError
-from ticketing.policy import load_releases, release_for, release_named
+from ticketing.releases import load_releases, release_for, release_named
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from ticketing.errors import TicketingError
-from ticketing.policy import Release, load_directory, load_releases, read_release, release_named
+from ticketing.policy import Release
 from ticketing.policy_text import document_of, readable
+from ticketing.releases import load_directory, load_releases, read_release, release_named
 
 app = typer.Typer(
     help="The support policy, one release of the guide per file.",

@@ -12,8 +12,9 @@ import typer
 
 from ticketing import calculator
 from ticketing.errors import TicketingError
-from ticketing.policy import Release, load_directory, load_releases
+from ticketing.policy import Release
 from ticketing.question import EVENTS, read_line, read_request
+from ticketing.releases import load_directory, load_releases
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
