@@ -8,6 +8,7 @@ longest transaction, and let one's own progress (not the time) decide what is ne
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -150,6 +151,32 @@ async def transitions_after(
         Q.transitions_after, {"tenant_id": tenant_id, "alert_id": alert_id, "seq": seq}
     )
     return [_transition(row) for row in await cursor.fetchall()]
+
+
+AlertKey = tuple[int, int]
+"""Tenant id, alert id."""
+
+
+async def alerts_of(conn: AsyncConnection[Row], keys: Sequence[AlertKey]) -> dict[AlertKey, Alert]:
+    """Those alerts as they stand, unlocked; without those that are not there."""
+    given = {"tenants": [key[0] for key in keys], "alerts": [key[1] for key in keys]}
+    rows = await (await conn.execute(Q.alerts_many, given)).fetchall()
+    return {(row[0], row[1]): _alert(row) for row in rows}
+
+
+async def transitions_of(
+    conn: AsyncConnection[Row], after: Mapping[AlertKey, int]
+) -> dict[AlertKey, list[Transition]]:
+    """The transitions of many alerts, each with a higher number than the one given, in order."""
+    given = {
+        "tenants": [key[0] for key in after],
+        "alerts": [key[1] for key in after],
+        "seqs": list(after.values()),
+    }
+    found: dict[AlertKey, list[Transition]] = {key: [] for key in after}
+    for row in await (await conn.execute(Q.transitions_many, given)).fetchall():
+        found[row[0], row[1]].append(_transition(row))
+    return found
 
 
 async def open_operations_alarms(conn: AsyncConnection[Row]) -> list[OperationsAlarm]:

@@ -25,6 +25,22 @@ SELECT tenant_id, alert_id, seq, at, recorded_at, from_state, to_state, priority
  WHERE tenant_id = %(tenant_id)s AND alert_id = %(alert_id)s AND seq > %(seq)s
  ORDER BY seq;
 
+-- name: alerts_many
+-- Alerts as they stand, by their keys.
+SELECT a.tenant_id, a.alert_id, a.deployment_id, a.host_id, a.rule_id, a.instance, a.problem_key, a.state,
+       a.priority, a.since, a.fired_at, a.resolved_at, a.value, a.summary, a.labels,
+       coalesce(a.hidden, a.silenced), a.last_seq, a.changed_at
+  FROM unnest(%(tenants)s::int[], %(alerts)s::bigint[]) AS k (tenant_id, alert_id)
+  JOIN alert a USING (tenant_id, alert_id);
+
+-- name: transitions_many
+-- Transitions of many alerts, each past a number, in order.
+SELECT t.tenant_id, t.alert_id, t.seq, t.at, t.recorded_at, t.from_state, t.to_state, t.priority, t.value,
+       t.muted, t.reason
+  FROM unnest(%(tenants)s::int[], %(alerts)s::bigint[], %(seqs)s::int[]) AS k (tenant_id, alert_id, seq)
+  JOIN alert_transition t ON t.tenant_id = k.tenant_id AND t.alert_id = k.alert_id AND t.seq > k.seq
+ ORDER BY t.tenant_id, t.alert_id, t.seq;
+
 -- name: ensure_hosts
 -- Rows for hosts that have none yet; before any lock, in sorted order, so that two transactions cannot cross.
 INSERT INTO host_state (tenant_id, host_id)
@@ -83,6 +99,51 @@ INSERT INTO alert_transition (tenant_id, alert_id, seq, at, recorded_at, from_st
 SELECT %(tenant_id)s, alert_id, last_seq, %(at)s, %(now)s, %(from_state)s, %(to_state)s, %(priority)s,
        %(value)s::float8, coalesce(%(hidden)s::text, %(silenced)s), %(reason)s
   FROM (SELECT * FROM moved UNION ALL SELECT * FROM opened) AS changed;
+
+-- name: record_transitions
+-- The same for many alerts, each at most once: one plan for all, made when the rows are there.
+WITH given AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS g (
+           n integer, tenant_id integer, deployment_id integer, host_id bigint, rule_id text, instance text,
+           problem_key text, from_state text, to_state text, priority smallint, since timestamptz,
+           fired_at timestamptz, resolved_at timestamptz, value float8, summary text, labels jsonb, hidden text,
+           silenced text, at timestamptz, reason text)
+), moved AS (
+    UPDATE alert a
+       SET state = g.to_state, priority = g.priority, since = g.since, fired_at = g.fired_at,
+           resolved_at = g.resolved_at, value = coalesce(g.value, a.value),
+           summary = coalesce(g.summary, a.summary), labels = coalesce(g.labels, a.labels),
+           hidden = g.hidden, silenced = g.silenced, last_seq = a.last_seq + 1, changed_at = now()
+      FROM given g
+     WHERE a.tenant_id = g.tenant_id AND coalesce(a.host_id, 0) = coalesce(g.host_id, 0)
+       AND a.deployment_id = g.deployment_id AND a.rule_id = g.rule_id AND a.instance = g.instance
+       AND a.state NOT IN ('resolved', 'stale')
+ RETURNING g.n, a.alert_id, a.last_seq
+), opened AS (
+    INSERT INTO alert (tenant_id, deployment_id, host_id, rule_id, instance, problem_key, state, priority,
+                       since, fired_at, resolved_at, value, summary, labels, hidden, silenced, last_seq,
+                       changed_at)
+    SELECT g.tenant_id, g.deployment_id, g.host_id, g.rule_id, g.instance, g.problem_key, g.to_state, g.priority,
+           g.since, g.fired_at, g.resolved_at, g.value, coalesce(g.summary, g.rule_id), coalesce(g.labels, '{}'),
+           g.hidden, g.silenced, 1, now()
+      FROM given g
+     WHERE NOT EXISTS (SELECT FROM moved m WHERE m.n = g.n)
+     ORDER BY g.n
+ RETURNING alert_id, last_seq, tenant_id, deployment_id, host_id, rule_id, instance
+), changed AS (
+    SELECT n, alert_id, last_seq FROM moved
+    UNION ALL
+    SELECT g.n, o.alert_id, o.last_seq
+      FROM opened o
+      JOIN given g ON g.tenant_id = o.tenant_id AND g.deployment_id = o.deployment_id
+                  AND coalesce(g.host_id, 0) = coalesce(o.host_id, 0) AND g.rule_id = o.rule_id
+                  AND g.instance = o.instance
+)
+INSERT INTO alert_transition (tenant_id, alert_id, seq, at, recorded_at, from_state, to_state, priority,
+                              value, muted, reason)
+SELECT g.tenant_id, c.alert_id, c.last_seq, g.at, %(now)s, g.from_state, g.to_state, g.priority, g.value,
+       coalesce(g.hidden, g.silenced), g.reason
+  FROM changed c JOIN given g USING (n);
 
 -- name: note_failing
 -- A rule that raised: kept beside its version, with the newest error and how often.

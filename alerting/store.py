@@ -7,7 +7,7 @@ host); then whatever else. ``save_outcomes`` checks that the rows are at the ver
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,8 @@ from storage.sql import Queries
 Q = Queries.load("alerting")
 Row = tuple[Any, ...]
 log = logging.getLogger(__name__)
+TOGETHER = 50
+"""So many transitions of one commit are written by one statement."""
 
 
 async def lock_hosts(
@@ -72,11 +74,37 @@ async def save_alerts(
     if not changes:
         return
     muted = await mutes.current(conn, {tenant_id for tenant_id, _ in changes}, now)
-    async with conn.cursor() as cursor:
-        rows = [_alert(tenant_id, change, now, muted) for tenant_id, change in changes]
-        await cursor.executemany(Q.record_transition, rows)
+    await _record(conn, [_alert(tenant_id, change, now, muted) for tenant_id, change in changes], now)
     for _, alert in changes:
         metrics.TRANSITIONS.labels(alert.change.to_state.value).inc()
+
+
+async def _record(conn: AsyncConnection[Row], rows: list[dict[str, Any]], now: datetime) -> None:
+    """Write transitions in their order: few by a statement each, many together."""
+    if len(rows) < TOGETHER:
+        async with conn.cursor() as cursor:
+            await cursor.executemany(Q.record_transition, [_single(row) for row in rows])
+        return
+    for part in _rounds(rows):
+        given = [row | {"n": n} for n, row in enumerate(part)]
+        await conn.execute(Q.record_transitions, {"rows": msgspec.json.encode(given).decode(), "now": now})
+
+
+def _single(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"labels": None if row["labels"] is None else Jsonb(row["labels"])}
+
+
+def _rounds(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The rows in few lists, each with an alert at most once; an alert's rows stay in order."""
+    rounds: list[list[dict[str, Any]]] = []
+    met: dict[tuple[Any, ...], int] = {}
+    for row in rows:
+        key = tuple(row[name] for name in ("tenant_id", "deployment_id", "host_id", "rule_id", "instance"))
+        met[key] = number = met.get(key, -1) + 1
+        if number == len(rounds):
+            rounds.append([])
+        rounds[number].append(row)
+    return rounds
 
 
 def _count(outcomes: Sequence[Outcome]) -> None:
@@ -137,7 +165,7 @@ def _alert(
         "summary": alert.summary,
         "hidden": alert.hidden or None,
         "silenced": reason(muted.get(tenant_id, ()), labels, now),
-        "labels": None if alert.labels is None else Jsonb(alert.labels),
+        "labels": alert.labels,
         "at": from_ms(change.at_ms),
         "now": now,
     }

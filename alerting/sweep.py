@@ -37,7 +37,7 @@ Connection = AsyncConnection[tuple[Any, ...]]
 log = logging.getLogger(__name__)
 
 BATCH = 200
-"""Hosts looked at in one sweep because of a due time; the rest waits for the next."""
+"""Hosts read at a time because of a due time."""
 
 
 async def run(pool: Pool, settings: Settings, clock: Clock, stop: asyncio.Event) -> None:
@@ -98,13 +98,19 @@ class Sweep:
         now = self._clock()
         async with self._pool.connection() as conn:
             evaluator = await self._rules(conn)
+        seen: set[HostKey] = set()
+        while keys := await self._due_hosts(now) - seen:
+            seen |= keys
+            for key in sorted(keys):
+                async with self._pool.connection() as conn:
+                    answers = await self._foresee(conn, evaluator, key, now)
+                async with self._pool.connection() as conn, conn.transaction():
+                    await self._look(conn, evaluator, key, answers, now)
+
+    async def _due_hosts(self, now: datetime) -> set[HostKey]:
+        async with self._pool.connection() as conn:
             rows = await (await conn.execute(Q.due_hosts, {"now": now, "limit": BATCH})).fetchall()
-        for tenant_id, host_id in rows:
-            key = HostKey(tenant_id, host_id)
-            async with self._pool.connection() as conn:
-                answers = await self._foresee(conn, evaluator, key, now)
-            async with self._pool.connection() as conn, conn.transaction():
-                await self._look(conn, evaluator, key, answers, now)
+        return {HostKey(*row) for row in rows}
 
     async def _foresee(
         self, conn: Connection, evaluator: Evaluator, key: HostKey, now: datetime

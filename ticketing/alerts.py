@@ -28,21 +28,11 @@ from ticketing.lifecycle import DESK, Entry, Kind
 from ticketing.lifecycle import State as TicketState
 from ticketing.opening import Document, Opening, alert_priority, decide, heading
 from ticketing.settings import Settings
+from ticketing.walk import Progress
 
 Q = Queries.load("ticketing")
 Connection = AsyncConnection[Any]
 _ENDED = frozenset({State.RESOLVED, State.STALE})
-
-
-class Progress(msgspec.Struct):
-    """How far the desk has come with one alert."""
-
-    handled_seq: int
-    firing: bool
-    priority: int | None
-    """What it was when last handled; None: it does not fire, or has been muted all along."""
-    look_again_at: datetime | None
-    """It fires without a ticket: decide again then."""
 
 
 async def handle(conn: Connection, settings: Settings, now: datetime, tenant_id: int, alert_id: int) -> bool:

@@ -8,7 +8,7 @@ transaction, so that none of it can exist without the rest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -110,22 +110,23 @@ async def create(conn: Connection, new: NewTicket, settings: Settings) -> Case:
 async def load(conn: Connection, tenant_id: int, ticket_id: int) -> Case | None:
     """The ticket, locked to the end of the transaction; None when there is none."""
     key = {"tenant_id": tenant_id, "ticket_id": ticket_id}
-    return await _loaded(conn, await (await conn.execute(Q.lock_ticket, key)).fetchone())
+    return await loaded(conn, await (await conn.execute(Q.lock_ticket, key)).fetchone())
 
 
 async def load_open(conn: Connection, tenant_id: int, problem_key: str) -> Case | None:
     """The one ticket of this problem that is not closed, locked; None when there is none."""
     key = {"tenant_id": tenant_id, "problem_key": problem_key}
-    return await _loaded(conn, await (await conn.execute(Q.lock_open_ticket, key)).fetchone())
+    return await loaded(conn, await (await conn.execute(Q.lock_open_ticket, key)).fetchone())
 
 
 async def load_free(conn: Connection, tenant_id: int, ticket_id: int, now: datetime) -> Case | None:
     """The ticket, locked, when its look is due and no other desk holds it; else None."""
     key = {"tenant_id": tenant_id, "ticket_id": ticket_id, "now": now}
-    return await _loaded(conn, await (await conn.execute(Q.claim_ticket, key)).fetchone())
+    return await loaded(conn, await (await conn.execute(Q.claim_ticket, key)).fetchone())
 
 
-async def _loaded(conn: Connection, row: Sequence[Any] | None) -> Case | None:
+async def loaded(conn: Connection, row: Sequence[Any] | None) -> Case | None:
+    """The ticket of a row (tenant, ticket, number, terms) that the caller has locked."""
     if row is None:
         return None
     tenant_id, ticket_id, number, terms = row
@@ -153,6 +154,9 @@ async def save(conn: Connection, case: Case, now: datetime, settings: Settings) 
     key = (case.tenant_id, case.ticket_id)
     why = explain(case.terms, case.history, now) if is_open(status.state) else []
     await enqueue(conn, settings, key, recorded, status.priority, derived.due_at, why, now)
+    if any(entry.kind in (Kind.RESOLVED, Kind.CLOSED) for entry in recorded):
+        later = {"at": now + timedelta(minutes=settings.storm_outlast_min)}
+        await conn.execute(Q.outlasting, later | {"tenant_id": case.tenant_id, "ticket_id": case.ticket_id})
     return status
 
 

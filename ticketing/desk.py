@@ -21,16 +21,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-import psycopg
 from prometheus_client import Counter
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from storage.sql import Queries
-from ticketing import alerts, answers, casebook, line, looks
+from ticketing import alerts, answers, casebook, line, looks, many
 from ticketing.escalated import with_people
 from ticketing.notify import outbox
 from ticketing.settings import Settings
+from ticketing.storm import Due
+from ticketing.together import AWAY, is_away, together
 from wire.clock import Clock
 
 Q = Queries.load("ticketing")
@@ -42,8 +43,6 @@ Handler = Callable[[Connection, Settings, datetime, int, int], Awaitable[bool]]
 CHANNELS = ("ucx_alert", "ucx_acknowledgement", "ucx_ticket")
 """Notifications that wake the desk before its next poll."""
 ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
-_AWAY = (psycopg.OperationalError, PoolTimeout)
-"""The database cannot be reached or shuts down: no item's fault."""
 log = logging.getLogger(__name__)
 
 HANDLED = Counter("ucx_desk_handled", "Items that the desk has handled", ["kind"])
@@ -90,7 +89,7 @@ async def _round(pool: Pool, settings: Settings, clock: Clock, horizon: Horizon)
     """One round; True when there was work, so that the next one follows at once."""
     try:
         return await work(pool, settings, clock(), horizon) > 0
-    except _AWAY as error:
+    except AWAY as error:
         log.warning("the desk cannot reach the database: %s", error)
         return False
 
@@ -117,7 +116,7 @@ async def _listen(pool: Pool, settings: Settings, woken: asyncio.Event, stop: as
                         woken.set()
                 finally:
                     await conn.execute(b"UNLISTEN *")
-        except _AWAY as error:
+        except AWAY as error:
             log.warning("the desk cannot listen for notifications, it polls: %s", error)
             await _pause(settings.listen_s, stop, stop)
 
@@ -131,7 +130,9 @@ async def work(pool: Pool, settings: Settings, now: datetime, horizon: Horizon |
     _sweep_now_and_then(horizon, settings, now)
     done = 0
     for kind, find in _FINDERS.items():
-        for tenant_id, item in await find(pool, settings, now, horizon):
+        found = await find(pool, settings, now, horizon)
+        done += found.done
+        for tenant_id, item in found.items:
             done += await _handle(pool, settings, now, kind, tenant_id, item)
     return done
 
@@ -150,7 +151,7 @@ async def _handle(
         async with pool.connection() as conn, conn.transaction():
             done = await _HANDLERS[kind](conn, settings, now, tenant_id, item)
     except Exception as error:
-        if _is_away(error):
+        if is_away(error):
             raise
         FAILED.labels(kind).inc()
         log.exception("the desk failed on %s %s of tenant %s", kind, item, tenant_id)
@@ -159,14 +160,6 @@ async def _handle(
     if done:
         HANDLED.labels(kind).inc()
     return done
-
-
-def _is_away(error: Exception) -> bool:
-    """The database cannot be reached, shuts down or is out of resources: no item's fault.
-
-    A deadlock or a cancelled statement is of the same class in the driver, but belongs to the item."""
-    state = getattr(error, "sqlstate", None)
-    return isinstance(error, _AWAY) and (state is None or state.startswith(("08", "57P", "53")))
 
 
 async def _note_failure(
@@ -185,43 +178,62 @@ async def _note_failure(
 # --- finding ---------------------------------------------------------------------------------------------
 
 
-async def _find_answers(pool: Pool, settings: Settings, now: datetime, horizon: Horizon) -> list[Key]:
+class Found(msgspec.Struct, frozen=True):
+    """What a search came to."""
+
+    items: list[Key]
+    """To be handled one by one."""
+    done: int = 0
+    """Handled together already."""
+
+
+async def _find_answers(pool: Pool, settings: Settings, now: datetime, horizon: Horizon) -> Found:
     values = {"since": horizon.answers, "now": now, "limit": settings.batch}
     async with pool.connection() as conn:
         rows = await (await conn.execute(Q.new_acknowledgements, values)).fetchall()
     if len(rows) < settings.batch:
         horizon.answers = now - timedelta(days=1)
-    return [(row[0], row[1]) for row in rows]
+    return Found([(row[0], row[1]) for row in rows])
 
 
-async def _find_reports(pool: Pool, settings: Settings, now: datetime, horizon: Horizon) -> list[Key]:
+async def _find_reports(pool: Pool, settings: Settings, now: datetime, horizon: Horizon) -> Found:
     values = {"since": horizon.reports, "now": now, "limit": settings.batch}
     async with pool.connection() as conn:
         rows = await (await conn.execute(Q.new_reports, values)).fetchall()
     if len(rows) < settings.batch:
         horizon.reports = now - timedelta(days=1)
-    return [(row[0], row[1]) for row in rows]
+    return Found([(row[0], row[1]) for row in rows])
 
 
-async def _find_alerts(pool: Pool, settings: Settings, now: datetime, horizon: Horizon) -> list[Key]:
-    """Alerts with something new, and those to be decided again. Each gets its row to lock."""
-    values = {"since": horizon.alerts, "now": now, "limit": settings.batch}
+async def _find_alerts(pool: Pool, settings: Settings, now: datetime, horizon: Horizon) -> Found:
+    """Alerts with something new, and those to be decided again. Each gets its row to lock.
+
+    What can be handled together is: quiet alerts, and storms."""
+    values = {"since": horizon.alerts, "now": now, "limit": settings.many}
     async with pool.connection() as conn:
         newest = await (await conn.execute(Q.newest_alert)).fetchone()
         rows = await (await conn.execute(Q.due_alerts, values)).fetchall()
         again = await (await conn.execute(Q.alerts_to_reconsider, values)).fetchall()
-        for tenant_id, alert_id, deployment_id, *_ in rows:
-            key = {"tenant_id": tenant_id, "alert_id": alert_id, "deployment_id": deployment_id}
-            await conn.execute(Q.add_progress, key)
-    if len(rows) < settings.batch and newest is not None and newest[0] is not None:
+        due: dict[Key, Due] = {}
+        for row in [*rows, *again]:
+            due.setdefault((row[0], row[1]), Due(*row))
+        await conn.execute(Q.add_progress, _columns(due))
+    done, singly = await together(pool, settings, now, list(due.values()))
+    if len(rows) < settings.many and len(singly) <= settings.batch and newest is not None and newest[0]:
         horizon.alerts = newest[0] - timedelta(seconds=settings.lookback_s)
-    return list(dict.fromkeys((row[0], row[1]) for row in [*rows, *again]))
+    HANDLED.labels("alert").inc(done)
+    return Found(singly[: settings.batch], done)
 
 
-async def _find_looks(pool: Pool, settings: Settings, now: datetime, _horizon: Horizon) -> list[Key]:
+def _columns(due: dict[Key, Due]) -> dict[str, list[int]]:
+    deployments = [one.deployment_id for one in due.values()]
+    return many.columns(list(due)) | {"deployments": deployments}
+
+
+async def _find_looks(pool: Pool, settings: Settings, now: datetime, _horizon: Horizon) -> Found:
     async with pool.connection() as conn:
         rows = await (await conn.execute(Q.due_tickets, {"now": now, "limit": settings.batch})).fetchall()
-    return [(row[0], row[1]) for row in rows]
+    return Found([(row[0], row[1]) for row in rows])
 
 
 async def _look(conn: Connection, settings: Settings, now: datetime, tenant_id: int, ticket_id: int) -> bool:
@@ -235,7 +247,7 @@ async def _look(conn: Connection, settings: Settings, now: datetime, tenant_id: 
     return True
 
 
-Finder = Callable[[Pool, Settings, datetime, Horizon], Awaitable[list[Key]]]
+Finder = Callable[[Pool, Settings, datetime, Horizon], Awaitable[Found]]
 _FINDERS: dict[str, Finder] = {
     "acknowledgement": _find_answers,
     "report": _find_reports,

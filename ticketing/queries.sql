@@ -225,8 +225,18 @@ UPDATE page_request SET ended_at = %(now)s, end_reason = %(reason)s
  WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s AND audience = %(audience)s AND ended_at IS NULL;
 
 -- name: due_alerts
--- Alerts with transitions the desk has not handled, the worst first (alert: read from alerting's table).
-SELECT a.tenant_id, a.alert_id, a.deployment_id, a.changed_at
+-- Alerts with transitions the desk has not handled, those to act on first, the worst of these first; whether there
+-- is nothing to act on (no transition asks for a ticket, no ticket of its own hangs on it); whether it is of a
+-- part of the site, not of the site as a whole (alert and its transitions: read from alerting's tables).
+SELECT a.tenant_id, a.alert_id, a.deployment_id,
+       NOT EXISTS (SELECT FROM alert_transition x
+                    WHERE x.tenant_id = a.tenant_id AND x.alert_id = a.alert_id
+                      AND x.seq > coalesce(p.handled_seq, 0) AND x.to_state = 'firing' AND x.muted IS NULL)
+       AND NOT EXISTS (SELECT FROM ticket_alert l JOIN ticket k USING (tenant_id, ticket_id)
+                        WHERE l.tenant_id = a.tenant_id AND l.alert_id = a.alert_id AND l.firing
+                          AND NOT 'storm' = ANY (k.flags)) AS quiet,
+       a.host_id IS NOT NULL OR starts_with(a.rule_id, 'pushed.') AS partial,
+       a.problem_key, a.fired_at
   FROM alert a
   LEFT JOIN desk_progress p ON (p.tenant_id, p.alert_id) = (a.tenant_id, a.alert_id)
  WHERE a.changed_at >= %(since)s
@@ -234,7 +244,7 @@ SELECT a.tenant_id, a.alert_id, a.deployment_id, a.changed_at
    AND a.last_seq > coalesce(p.handled_seq, 0)
    AND p.parked_at IS NULL
    AND (p.retry_at IS NULL OR p.retry_at <= %(now)s)
- ORDER BY a.priority, a.changed_at
+ ORDER BY quiet, a.priority, a.changed_at
  LIMIT %(limit)s;
 
 -- name: newest_alert
@@ -243,7 +253,9 @@ SELECT max(changed_at) FROM alert;
 
 -- name: alerts_to_reconsider
 -- Alerts that fire without a ticket and are to be decided again.
-SELECT p.tenant_id, p.alert_id, p.deployment_id FROM desk_progress p
+SELECT p.tenant_id, p.alert_id, p.deployment_id, false,
+       a.host_id IS NOT NULL OR starts_with(a.rule_id, 'pushed.'), a.problem_key, a.fired_at
+  FROM desk_progress p
   JOIN alert a USING (tenant_id, alert_id)
  WHERE p.look_again_at <= %(now)s AND p.firing AND p.parked_at IS NULL AND (p.retry_at IS NULL OR p.retry_at <= %(now)s)
    AND coalesce(a.hidden, a.silenced) IS NULL
@@ -251,10 +263,107 @@ SELECT p.tenant_id, p.alert_id, p.deployment_id FROM desk_progress p
  LIMIT %(limit)s;
 
 -- name: add_progress
--- Make sure that there is a row to lock.
+-- Make sure that there are rows to lock, in the order in which everybody makes them.
 INSERT INTO desk_progress (tenant_id, alert_id, deployment_id)
-VALUES (%(tenant_id)s, %(alert_id)s, %(deployment_id)s)
+SELECT k.tenant_id, k.alert_id, k.deployment_id
+  FROM unnest(%(tenants)s::int[], %(alerts)s::bigint[], %(deployments)s::int[]) AS k (tenant_id, alert_id, deployment_id)
+ ORDER BY 1, 2
 ON CONFLICT DO NOTHING;
+
+-- name: claim_many
+-- Take alerts in hand, those that no other desk has.
+SELECT p.tenant_id, p.alert_id, p.handled_seq, p.firing, p.priority, p.look_again_at
+  FROM unnest(%(tenants)s::int[], %(alerts)s::bigint[]) AS k (tenant_id, alert_id)
+  JOIN desk_progress p USING (tenant_id, alert_id)
+ WHERE p.parked_at IS NULL AND (p.retry_at IS NULL OR p.retry_at <= %(now)s)
+ ORDER BY p.tenant_id, p.alert_id
+   FOR UPDATE OF p SKIP LOCKED;
+
+-- name: save_many
+-- How far alerts have been handled.
+UPDATE desk_progress p
+   SET handled_seq = k.handled_seq, firing = k.firing, priority = k.priority, look_again_at = k.look_again_at,
+       failures = 0, last_error = NULL, retry_at = NULL
+  FROM unnest(%(tenants)s::int[], %(alerts)s::bigint[], %(seqs)s::int[], %(firing)s::bool[], %(priorities)s::int[],
+              %(looks)s::timestamptz[]) AS k (tenant_id, alert_id, handled_seq, firing, priority, look_again_at)
+ WHERE p.tenant_id = k.tenant_id AND p.alert_id = k.alert_id;
+
+-- name: record_no_tickets
+-- Why there is no ticket, for many alerts; not where the newest record of an alert comes to the same.
+INSERT INTO no_ticket (tenant_id, alert_id, seq, decided_at, outcome, decision)
+SELECT k.tenant_id, k.alert_id, k.seq, %(now)s, %(outcome)s, k.decision
+  FROM unnest(%(tenants)s::int[], %(alerts)s::bigint[], %(seqs)s::int[], %(decisions)s::jsonb[])
+       AS k (tenant_id, alert_id, seq, decision)
+ WHERE (SELECT n.outcome FROM no_ticket n
+         WHERE n.tenant_id = k.tenant_id AND n.alert_id = k.alert_id
+         ORDER BY n.decided_at DESC LIMIT 1) IS DISTINCT FROM %(outcome)s
+ON CONFLICT DO NOTHING;
+
+-- name: firing_links
+-- For which tickets alerts fire, and whether that is a storm's.
+SELECT l.tenant_id, l.alert_id, l.ticket_id, 'storm' = ANY (k.flags)
+  FROM unnest(%(tenants)s::int[], %(alerts)s::bigint[]) AS w (tenant_id, alert_id)
+  JOIN ticket_alert l USING (tenant_id, alert_id)
+  JOIN ticket k ON (k.tenant_id, k.ticket_id) = (l.tenant_id, l.ticket_id)
+ WHERE l.firing;
+
+-- name: quiet_many
+-- Alerts of a ticket have ended.
+UPDATE ticket_alert SET firing = false
+ WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s AND alert_id = ANY (%(alerts)s::bigint[]) AND firing;
+
+-- name: still_firing
+-- How many alerts of a ticket fire.
+SELECT count(*) FROM ticket_alert
+ WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s AND firing;
+
+-- name: link_many
+-- Alerts are a ticket's; of those, how many were not before.
+WITH linked AS (
+    INSERT INTO ticket_alert (tenant_id, ticket_id, alert_id, firing)
+    SELECT %(tenant_id)s, %(ticket_id)s, k.alert_id, k.firing
+      FROM unnest(%(alerts)s::bigint[], %(firing)s::bool[]) AS k (alert_id, firing)
+     ORDER BY 3
+    ON CONFLICT (tenant_id, ticket_id, alert_id) DO UPDATE SET firing = excluded.firing
+    RETURNING xmax = 0 AS new)
+SELECT count(*) FILTER (WHERE new) FROM linked;
+
+-- name: storms
+-- Of these sites, those with a storm's ticket that may still take alerts in.
+SELECT k.tenant_id, k.deployment_id
+  FROM unnest(%(tenants)s::int[], %(deployments)s::int[]) AS w (tenant_id, deployment_id)
+  JOIN ticket k USING (tenant_id, deployment_id)
+ WHERE 'storm' = ANY (k.flags) AND k.state NOT IN ('resolved', 'closed') AND k.recovered_at IS NULL
+   AND k.opened_at > %(since)s;
+
+-- name: lock_storm
+-- A site's newest storm's ticket that may still take alerts in, locked.
+SELECT tenant_id, ticket_id, number, terms FROM ticket
+ WHERE tenant_id = %(tenant_id)s AND deployment_id = %(deployment_id)s AND 'storm' = ANY (flags)
+   AND state NOT IN ('resolved', 'closed') AND opened_at > %(since)s
+ ORDER BY ticket_id DESC LIMIT 1
+   FOR NO KEY UPDATE;
+
+-- name: lately_opened
+-- Problems of these sites for which monitoring opened a ticket of their own lately, and when.
+SELECT k.tenant_id, k.deployment_id, k.problem_key, k.opened_at
+  FROM unnest(%(tenants)s::int[], %(deployments)s::int[]) AS w (tenant_id, deployment_id)
+  JOIN ticket k USING (tenant_id, deployment_id)
+ WHERE k.channel = 'proactive' AND k.state <> 'closed' AND k.opened_at >= %(since)s
+   AND NOT 'storm' = ANY (k.flags);
+
+-- name: problems_with_ticket
+-- Of these problems of a customer, those with a ticket that is not closed.
+SELECT problem_key FROM ticket
+ WHERE tenant_id = %(tenant_id)s AND problem_key = ANY (%(problems)s::text[]) AND state <> 'closed';
+
+-- name: outlasting
+-- What still fires of a storm whose ticket was resolved is decided on its own, after a while.
+UPDATE desk_progress p SET look_again_at = %(at)s
+  FROM ticket_alert l
+ WHERE l.tenant_id = %(tenant_id)s AND l.ticket_id = %(ticket_id)s AND l.firing
+   AND (p.tenant_id, p.alert_id) = (l.tenant_id, l.alert_id) AND p.firing AND p.look_again_at IS NULL
+   AND EXISTS (SELECT FROM ticket k WHERE (k.tenant_id, k.ticket_id) = (l.tenant_id, l.ticket_id) AND 'storm' = ANY (k.flags));
 
 -- name: claim_progress
 -- Take an alert in hand, unless another desk has it.

@@ -26,6 +26,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Pause after the first failure of an item; doubled with each further one."""
     batch: int = 100
     """Items taken from one search."""
+    many: int = 1000
+    """Alerts found by one search; those of which nothing is to be acted on are settled in one transaction."""
+    storm_problems: int = 20
+    """So many problems of one site within the window are a storm: one ticket stands for them; 0 = never."""
+    storm_window_min: float = 10.0
+    """The window."""
+    storm_join_min: float = 60.0
+    """A storm's ticket takes further problems of its site in for so long."""
+    storm_outlast_min: float = 15.0
+    """What still fires so long after a storm's ticket was resolved is decided again, on its own."""
     reopen_window_h: float = 72.0
     """A problem that comes back so soon after its ticket was resolved reopens that ticket."""
     auto_resolve_after_h: float = 24.0
