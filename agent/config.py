@@ -29,12 +29,12 @@ import yaml
 
 from agent import watchlist
 from agent.address import fault_of_url
-from agent.checks.database import DatabaseRule
 from agent.checks.peers import PeerRule
 from agent.checks.probe import CertificateRule, ProbeRule
 from agent.checks.process import ProcessRule
 from agent.checks.service import ServiceRule
 from agent.checks.storage import StorageRule
+from agent.databases import DatabaseRule
 from agent.events.journal import JournalConfig
 from agent.events.logfile import LogFile
 from agent.events.winlog import Channel

@@ -16,10 +16,10 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from agent import status
-from agent.checks.database import DatabaseRule
-from agent.checks.database import ask as ask_database
+from agent.checks.database import open_database
 from agent.clock import Timekeeper, observe
 from agent.config import Config, ConfigError, load_config
+from agent.databases import DatabaseFault, DatabaseRule
 from agent.delivery import Reply, date_s, read_problem
 from agent.identity import Identity, IdentityError, load_identity, load_key
 from agent.options import Options
@@ -143,18 +143,26 @@ def _checks(config: Config) -> Iterator[Finding]:
         else:
             yield ok(f"check {result.check}", f"{(result.duration_s or 0) * 1000:.1f} ms")
     for rule in config.databases:
-        yield _database(rule)
+        yield from _database(rule)
 
 
-def _database(rule: DatabaseRule) -> Finding:
-    """The check itself only says "not online"; here stands why."""
+def _database(rule: DatabaseRule) -> Iterator[Finding]:
+    """The check itself only says "not online" or "not watched"; here stands why."""
+    subject = f"database {rule.name}"
+    database = open_database(rule)
     try:
-        state = ask_database(rule)
-    except OSError as fault:
-        return problem(
-            f"database {rule.name}", str(fault), "Driver, address, login and rights: see docs/agent.md."
-        )
-    return ok(f"database {rule.name}", f"answers in {state.latency_s * 1000:.0f} ms")
+        state = database.look()
+    except DatabaseFault as fault:
+        yield problem(subject, str(fault), fault.do)
+        return
+    finally:
+        database.close()
+    if state.online:
+        yield ok(subject, f"answers in {(state.latency_s or 0) * 1000:.0f} ms")
+    else:
+        yield problem(subject, "it is not online", "Read the server's error log for the reason.")
+    for one in state.missing:
+        yield warning(subject, f"{one.what} cannot be seen: {one.why}", one.do)
 
 
 # ---- the way to the collector -------------------------------------------------------------------------

@@ -6,7 +6,9 @@
     storage: [{name: archive, path: /mnt/archive, write: true}]
     facts_file: /var/lib/ucx/facts.json            # what only the platform knows: agent/checks/facts.py
     facts_max_age: 900                             # seconds after which that file says nothing any more
-    databases: [{name: ucx, engine: postgresql, host: localhost, user: ucx_agent, password_file: /etc/pw}]
+    databases:
+      - {name: ucx, engine: postgresql, host: localhost, user: ucx_agent, password_file: /etc/pw}
+      - {name: calls, engine: mssql, instance: SQLEXPRESS, tls: unverified, user: ucx, password_file: /etc/pw}
     cluster: [{name: node-2, host: node-2.example.com}]   # whose clocks to compare, by NTP
     events:
       per_minute: 60                               # of each log; what is held back is counted and told
@@ -33,19 +35,21 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from agent.checks.database import ENGINES, DatabaseRule
 from agent.checks.peers import PeerRule
 from agent.checks.probe import CertificateRule, ProbeRule
 from agent.checks.service import CLASSES, ServiceRule
 from agent.checks.storage import StorageRule
+from agent.databases import ENGINES, TLS, DatabaseRule
+from agent.databases.rules import faults_of, rule_of
 from agent.events.journal import JournalConfig, is_priority
 from agent.events.logfile import LineRule, LogFile
 from agent.events.winlog import Channel
 from wire.batch import Severity
 
 _MOST = 30
-_PORTS = {"postgresql": 5432, "mysql": 3306}
 _SERVICE = re.compile(r"[\w@.:\\$ -]{1,200}")
+_SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
+_INSTANCE = re.compile(r"[A-Za-z_#][\w$#]{0,15}")
 _PLAIN = re.compile(r"[\w .$/*-]{1,200}")
 
 Read = Callable[[yaml.Node, str], Any]
@@ -257,18 +261,23 @@ def databases(reader: Reader, node: yaml.Node, field: str) -> dict[str, Any]:
         "engine": one_of(reader, ENGINES),
         "host": reader.text,
         "port": number(reader, 1, 65_535),
+        "instance": matching(reader, _INSTANCE, "an instance's name, as in HOST\\NAME the part NAME"),
         "user": reader.text,
         "database": reader.text,
         "password_file": absolute(reader),
+        "tls": one_of(reader, TLS),
+        "ca_file": absolute(reader),
+        "certificate_sha256": matching(reader, _SHA256, "64 hexadecimal digits"),
     }
 
     def one(entry: yaml.Node, where: str) -> DatabaseRule | None:
-        read = reader.mapping(entry, where, known, ("name", "engine", "user"))
+        read = reader.mapping(entry, where, known, ("name", "engine"))
         if read is None:
             return None
-        defaults = {"host": "localhost", "port": _PORTS[read["engine"]], "database": read["name"]}
-        merged = defaults | read
-        return DatabaseRule(**{**merged, "port": int(merged["port"])})
+        faults = faults_of(read)
+        for key, message in faults:
+            reader.fault(entry, f"{where}.{key}", message)
+        return None if faults else rule_of(read)
 
     return {"databases": _listed(reader, node, field, one)}
 

@@ -1,203 +1,120 @@
-"""Databases: online, size, connections, blocked sessions, deadlocks - with the least rights that show them.
+"""Databases: online, space, log, connections, blocked sessions, deadlocks, backups, jobs.
 
-One short connection per reading and database, read-only, with a time limit on the server's side and on ours.
-The drivers are extras (``ucx-proactive[postgresql]``, ``[mysql]``).
-
-Least-privilege logins, as docs/agent.md has them:
-    PostgreSQL   CREATE ROLE ucx_agent LOGIN PASSWORD '...'; GRANT pg_monitor TO ucx_agent;
-    MariaDB      CREATE USER ucx_agent@localhost IDENTIFIED BY '...';
-                 GRANT PROCESS ON *.* TO ucx_agent@localhost;
-                 GRANT SELECT ON <database>.* TO ucx_agent@localhost;
+The engines are in agent/databases; here their looks are started together, each in a thread of its own and
+under one deadline, and become values. A database that the agent is not allowed to look into is not called
+offline (nobody is woken for an expired password of ours): it is not watched, which is a metric of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from pathlib import Path
-from time import monotonic
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar
 
-from agent.bounded import Bounded
+from agent.bounded import Bounded, Deadline
 from agent.checks import rate
+from agent.databases import TOTAL_S, Blind, Database, DatabaseRule, State
+from agent.databases.mssql import MssqlDatabase
+from agent.databases.mysql import MysqlDatabase
+from agent.databases.postgresql import PostgresqlDatabase
 from agent.reading import Reading, columns
 
-ENGINES = ("postgresql", "mysql")
 _METRICS = (
     "ucx.database.online",
+    "ucx.database.watched",
     "ucx.database.latency",
     "ucx.database.size",
+    "ucx.database.size.utilization",
+    "ucx.database.free",
+    "ucx.database.free_ratio",
+    "ucx.database.log.size",
+    "ucx.database.log.utilization",
     "ucx.database.connections.utilization",
     "ucx.database.sessions.blocked",
     "ucx.database.deadlock.rate",
+    "ucx.database.backup.age",
+    "ucx.database.jobs.failed",
 )
-_CONNECT_S = 4
-_QUERY_S = 3
-_TOTAL_S = 8.0
+_ENGINES: dict[str, Callable[[DatabaseRule], Database]] = {
+    "postgresql": PostgresqlDatabase,
+    "mysql": MysqlDatabase,
+    "mssql": MssqlDatabase,
+}
+_COUNTED_FOR_SERVER = frozenset({"mysql", "mssql"})
+"""Engines whose deadlocks are those of the whole server: told with the first of its databases only, so that
+nobody is told twice. (Failed jobs likewise.)"""
+
+Values = list[float | None]
 
 
-class DatabaseRule(NamedTuple):
-    """One database."""
-
-    name: str
-    """Value of ``db.namespace``."""
-    engine: str
-    host: str
-    port: int
-    user: str
-    database: str
-    password_file: Path | None = None
-    """Holds the password and nothing else; readable by the agent's user only."""
-
-
-class State(NamedTuple):
-    """What one look gave."""
-
-    latency_s: float
-    size: float | None
-    """Bytes."""
-    connections: float | None
-    """Share of those allowed, 0..1."""
-    blocked: float | None
-    """Sessions waiting for a lock."""
-    deadlocks: float | None
-    """Since the server's statistics began."""
+def open_database(rule: DatabaseRule) -> Database:
+    """The rule's engine, not connected yet."""
+    return _ENGINES[rule.engine](rule)
 
 
 class DatabaseCheck:
     name: ClassVar[str] = "database"
     interval_s: ClassVar[float] = 60.0
 
-    def __init__(self, rules: Sequence[DatabaseRule]) -> None:
+    def __init__(
+        self, rules: Sequence[DatabaseRule], make: Callable[[DatabaseRule], Database] = open_database
+    ) -> None:
         self._rules = tuple(rules)
-        self._asked = [Bounded(_asking(rule)) for rule in self._rules]
+        self._asked = [Bounded(make(rule).look) for rule in self._rules]
+        self._speaks = spokesmen(self._rules)
         self._deadlocks: dict[str, tuple[float, float | None]] = {}
         self._columns = tuple(c for rule in rules for c in columns(_METRICS, db__namespace=rule.name))
 
     def read(self, now_s: float) -> Reading:
-        values: list[float | None] = []
+        """All at the same time: several that hang cost one deadline."""
+        for asked in self._asked:
+            asked.start()
+        values: Values = []
+        left = Deadline(TOTAL_S)
         for rule, asked in zip(self._rules, self._asked, strict=True):
             try:
-                values += self._values(rule.name, asked.call(_TOTAL_S), now_s)
+                values += self._values(rule.name, asked.result(left.seconds()), now_s)
+            except Blind:
+                values += unknown(online=None, watched=0.0)
             except OSError:
-                values += [0.0, *[None] * (len(_METRICS) - 1)]
+                values += unknown(online=0.0, watched=1.0)
         return Reading(self._columns, values)
 
-    def _values(self, name: str, state: State, now_s: float) -> list[float | None]:
+    def _values(self, name: str, state: State, now_s: float) -> Values:
+        deadlocks = state.deadlocks if name in self._speaks else None
         before_s, before = self._deadlocks.get(name, (now_s, None))
-        self._deadlocks[name] = (now_s, state.deadlocks)
-        deadlocks = rate(state.deadlocks, before, now_s - before_s)
-        return [1.0, state.latency_s, state.size, state.connections, state.blocked, deadlocks]
+        self._deadlocks[name] = (now_s, deadlocks)
+        per_s = rate(deadlocks, before, now_s - before_s)
+        return values_of(state, per_s, speaks=name in self._speaks)
 
 
-def _asking(rule: DatabaseRule) -> Callable[[], State]:
-    return lambda: ask(rule)
+def spokesmen(rules: Sequence[DatabaseRule]) -> frozenset[str]:
+    """Names of the rules that tell what is counted for a whole server."""
+    first: dict[object, str] = {}
+    for rule in rules:
+        first.setdefault(rule.server() if rule.engine in _COUNTED_FOR_SERVER else rule.name, rule.name)
+    return frozenset(first.values())
 
 
-def ask(rule: DatabaseRule) -> State:
-    """One look; raises OSError with the reason, whatever the driver calls it."""
-    password = rule.password_file.read_text(encoding="utf-8").strip() if rule.password_file else ""
-    return _ASK[rule.engine](rule, password)
+def values_of(state: State, deadlocks_per_s: float | None, speaks: bool) -> Values:
+    """A state in the order of the metrics."""
+    return [
+        1.0 if state.online else 0.0,
+        1.0,
+        state.latency_s,
+        state.size,
+        state.size_share,
+        state.free,
+        state.free_share,
+        state.log_size,
+        state.log_share,
+        state.connections,
+        state.blocked,
+        deadlocks_per_s,
+        state.backup_age_s,
+        state.jobs_failed if speaks else None,
+    ]
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
-# ---- PostgreSQL ---------------------------------------------------------------------------------------
-
-_POSTGRESQL = """
-SELECT pg_database_size(current_database()),
-       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::float
-         / nullif(current_setting('max_connections')::int, 0),
-       (SELECT count(*) FROM pg_stat_activity
-         WHERE wait_event_type = 'Lock' AND datname = current_database()),
-       (SELECT deadlocks FROM pg_stat_database WHERE datname = current_database())
-"""
-
-
-def _postgresql(rule: DatabaseRule, password: str) -> State:
-    try:
-        import psycopg
-    except ImportError:
-        raise OSError("the driver is missing: pip install 'ucx-proactive[postgresql]'") from None
-    began = monotonic()
-    try:
-        with psycopg.connect(
-            host=rule.host,
-            port=rule.port,
-            user=rule.user,
-            password=password,
-            dbname=rule.database,
-            connect_timeout=_CONNECT_S,
-            autocommit=True,
-            application_name="ucx-agent",
-            options=f"-c default_transaction_read_only=on -c statement_timeout={_QUERY_S * 1000}",
-        ) as conn:
-            conn.execute("SELECT 1")
-            latency = monotonic() - began
-            row = conn.execute(_POSTGRESQL).fetchone()
-    except psycopg.Error as fault:
-        raise OSError(f"{rule.name}: {fault}") from None
-    assert row is not None
-    size, connections, blocked, deadlocks = map(_number, row)
-    return State(latency, size, connections, blocked, deadlocks)
-
-
-# ---- MariaDB and MySQL --------------------------------------------------------------------------------
-
-_MYSQL_SIZE = """
-SELECT coalesce(sum(data_length + index_length), 0) FROM information_schema.tables WHERE table_schema = %s
-"""
-_MYSQL_BLOCKED = "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
-_MYSQL_STATUS = """
-SHOW GLOBAL STATUS WHERE Variable_name IN ('Threads_connected', 'Innodb_deadlocks')
-"""
-
-
-def _mysql(rule: DatabaseRule, password: str) -> State:
-    try:
-        import pymysql
-    except ImportError:
-        raise OSError("the driver is missing: pip install 'ucx-proactive[mysql]'") from None
-    began = monotonic()
-    try:
-        with (
-            closing(
-                pymysql.connect(
-                    host=rule.host,
-                    port=rule.port,
-                    user=rule.user,
-                    password=password,
-                    database=rule.database,
-                    connect_timeout=_CONNECT_S,
-                    read_timeout=_QUERY_S,
-                    write_timeout=_QUERY_S,
-                    autocommit=True,
-                )
-            ) as conn,
-            conn.cursor() as cursor,
-        ):
-            cursor.execute("SET SESSION TRANSACTION READ ONLY")
-            return _mysql_state(cursor, rule.database, began)
-    except pymysql.Error as fault:
-        raise OSError(f"{rule.name}: {fault}") from None
-
-
-def _mysql_state(cursor: Any, database: str, began: float) -> State:
-    cursor.execute("SELECT 1")
-    latency = monotonic() - began
-    cursor.execute(_MYSQL_SIZE, (database,))
-    size = _number(cursor.fetchone()[0])
-    cursor.execute(_MYSQL_BLOCKED)
-    blocked = _number(cursor.fetchone()[0])
-    cursor.execute(_MYSQL_STATUS)
-    status = {name.lower(): float(value) for name, value in cursor.fetchall()}
-    cursor.execute("SELECT @@max_connections")
-    allowed = float(cursor.fetchone()[0])
-    used = status.get("threads_connected")
-    connections = used / allowed if used is not None and allowed else None
-    return State(latency, size, connections, blocked, status.get("innodb_deadlocks"))
-
-
-_ASK: dict[str, Callable[[DatabaseRule, str], State]] = {"postgresql": _postgresql, "mysql": _mysql}
+def unknown(online: float | None, watched: float) -> Values:
+    """When there is no state."""
+    return [online, watched, *[None] * (len(_METRICS) - 2)]

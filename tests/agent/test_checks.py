@@ -16,7 +16,6 @@ import pytest
 
 from agent.checks import rate, share
 from agent.checks.cpu import CpuCheck, utilizations
-from agent.checks.database import DatabaseRule
 from agent.checks.disk import DiskCheck, latency
 from agent.checks.memory import MemoryCheck
 from agent.checks.network import NetworkCheck
@@ -30,6 +29,7 @@ from agent.checks.top import TopCheck
 from agent.checks.volume import VolumeCheck, choose
 from agent.clock import Timekeeper
 from agent.config import CHECKS, Config
+from agent.databases import DatabaseRule
 from agent.events.logfile import LogFile
 from agent.outbox import SEVERITIES
 from agent.preview import Glance

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.checks.database import DatabaseRule
 from agent.checks.process import ProcessRule
 from agent.checks.service import ServiceRule
 from agent.config import Config, ConfigError, load_config, parse_config
+from agent.databases import DatabaseRule
 from agent.events.winlog import Channel
 from agent.selection import _configured, make_feeds
 

@@ -20,17 +20,18 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from agent.checks.database import DatabaseCheck, DatabaseRule
-from agent.checks.database import ask as ask_database
+from agent.checks.database import DatabaseCheck, open_database
 from agent.checks.facts import FactsCheck
 from agent.checks.peers import PeerRule, PeersCheck, offset
 from agent.checks.probe import CertificateRule, ProbeCheck, ProbeRule
 from agent.checks.service import ServiceCheck, ServiceRule, Systemd
 from agent.checks.storage import PROBE_FILE, StorageCheck, StorageRule
+from agent.databases import DatabaseRule
 from agent.reading import Reading
 from tests.agent.tls import Authority, secure
 
 DAY_S = 86_400
+_DB = "ucx.database"
 
 
 def by_name(reading: Reading) -> dict[str, float | None]:
@@ -403,7 +404,7 @@ def test_a_blocked_session_is_counted(watched: DatabaseRule, database_url: str) 
         waiting = threading.Thread(target=second.execute, args=("LOCK TABLE held",))
         waiting.start()
         end = time.monotonic() + 20
-        while not (blocked := ask_database(watched).blocked) and time.monotonic() < end:
+        while not (blocked := open_database(watched).look().blocked) and time.monotonic() < end:
             time.sleep(0.05)
         first.commit()
         waiting.join()
@@ -411,14 +412,26 @@ def test_a_blocked_session_is_counted(watched: DatabaseRule, database_url: str) 
     assert blocked == 1
 
 
-def test_a_database_that_cannot_be_reached_is_not_online(watched: DatabaseRule) -> None:
-    """Nobody there, wrong password, no driver's fault: 0, and the other values are missing."""
-    gone = watched._replace(name="gone", host="127.0.0.1", port=9)
-    closed = watched._replace(name="closed", user="nobody_at_all")
-    values = by_name(DatabaseCheck([gone, closed]).read(0.0))
-    for name in ("gone", "closed"):
-        assert values[f"ucx.database.online {name}"] == 0
-        assert values[f"ucx.database.size {name}"] is None
+def test_a_database_out_of_reach_is_not_online_and_one_that_lets_us_not_in_is_not_watched(
+    watched: DatabaseRule,
+) -> None:
+    """Nobody there, no such database: 0. Wrong password, no password file: nobody is woken for our login."""
+    (watched.password_file or Path()).with_name("wrong").write_text("wrong")
+    rules = [
+        watched._replace(name="gone", host="127.0.0.1", port=9),
+        watched._replace(name="absent", database="no_such_database"),
+        watched._replace(name="wrong", password_file=(watched.password_file or Path()).with_name("wrong")),
+        watched._replace(name="nobody", user="nobody_at_all"),
+        watched._replace(name="no_file", password_file=Path("/no/such/file")),
+    ]
+    values = by_name(DatabaseCheck(rules).read(0.0))
+    told = {
+        rule.name: (values[f"{_DB}.online {rule.name}"], values[f"{_DB}.watched {rule.name}"])
+        for rule in rules
+    }
+    blind, down = (None, 0), (0, 1)
+    assert told == {"gone": down, "absent": down, "wrong": blind, "nobody": blind, "no_file": blind}
+    assert values["ucx.database.size gone"] is None
 
 
 @pytest.fixture(scope="module")
@@ -493,4 +506,5 @@ def test_mariadb_is_watched_with_the_least_rights(mariadb: tuple[int, str], tmp_
     used = values["ucx.database.connections.utilization ucx"]
     assert used is not None
     assert 0 < used < 0.1
-    assert values["ucx.database.online closed"] == 0
+    assert values["ucx.database.online closed"] is None
+    assert values["ucx.database.watched closed"] == 0
