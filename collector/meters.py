@@ -61,6 +61,23 @@ class Meters:
         self.expired = Counter(
             "ucx_collector_ledger_expired_total", "Ledger rows deleted past the horizon", registry=registry
         )
+        self.series_refused = Counter(
+            "ucx_collector_series_refused_total",
+            "Series that found no room, by the limit that was reached",
+            ["limit"],
+            registry=registry,
+        )
+        self.live_series = Gauge(
+            "ucx_collector_live_series",
+            "Series that count against the limits, as last counted",
+            registry=registry,
+        )
+        self.job_failures = Gauge(
+            "ucx_collector_upkeep_failures",
+            "Rounds of a job of upkeep that failed in a row: alarm at 3",
+            ["job", "table"],
+            registry=registry,
+        )
         self.unpacked = Gauge(
             "ucx_collector_unpacked_chunks",
             "Pieces of tables that could not be packed in the last round: alarm when above 0",

@@ -173,6 +173,76 @@ ON CONFLICT DO NOTHING
 -- How many layouts a host has used in its life.
 SELECT count(*) FROM host_layout WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s
 
+-- name: host_layouts_known
+-- Which of some layouts a host was let use already.
+SELECT l.digest FROM host_layout hl JOIN layout l USING (tenant_id, layout_id)
+WHERE hl.tenant_id = %(tenant_id)s AND hl.host_id = %(host_id)s AND l.digest = ANY(%(digests)s)
+
+-- name: lock_tenant_series
+-- One host of a tenant at a time is let use a new layout; ends with the transaction.
+SELECT pg_advisory_xact_lock(hashtext('series'), %(tenant_id)s)
+
+-- name: live_layouts
+-- The layouts of a host whose series count.
+SELECT l.body FROM host_layout hl JOIN layout l USING (tenant_id, layout_id)
+WHERE hl.tenant_id = %(tenant_id)s AND hl.host_id = %(host_id)s AND hl.aged_at IS NULL
+
+-- name: series_counts
+-- Live series of a whole tenant, and of one of its hosts, as last counted.
+SELECT coalesce(sum(live), 0)::bigint, coalesce(sum(live) FILTER (WHERE host_id = %(host_id)s), 0)::bigint
+FROM host_series WHERE tenant_id = %(tenant_id)s
+
+-- name: series_admitted
+-- A host was let use a new layout: it counts from now on.
+INSERT INTO host_series (tenant_id, host_id, live, counted_at)
+VALUES (%(tenant_id)s, %(host_id)s, %(live)s, %(now)s)
+ON CONFLICT (tenant_id, host_id) DO UPDATE SET live = EXCLUDED.live
+
+-- name: census_begin
+-- Rows for hosts that were never counted.
+INSERT INTO host_series (tenant_id, host_id)
+SELECT DISTINCT l.tenant_id, l.host_id FROM host_layout l
+WHERE NOT EXISTS (SELECT FROM host_series s WHERE s.tenant_id = l.tenant_id AND s.host_id = l.host_id)
+ON CONFLICT DO NOTHING
+
+-- name: census_take
+-- Hosts not counted since a time, the longest unseen first; beside others who do the same.
+SELECT tenant_id, host_id FROM host_series WHERE counted_at < %(before)s
+ORDER BY counted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+
+-- name: census_probe
+-- The layouts of some hosts, and the newest frame in each since a time.
+SELECT l.tenant_id, l.host_id, l.layout_id, l.first_seen, l.aged_at IS NOT NULL, f.time
+FROM unnest(%(tenant_ids)s::int[], %(host_ids)s::bigint[]) AS k (tenant_id, host_id)
+JOIN host_layout l USING (tenant_id, host_id)
+LEFT JOIN LATERAL (
+    SELECT time FROM frame
+    WHERE tenant_id = l.tenant_id AND host_id = l.host_id AND layout_id = l.layout_id AND time >= %(since)s
+    ORDER BY time DESC LIMIT 1) f ON true
+
+-- name: census_age
+-- Since when layouts of hosts do not count; NULL: they count again.
+UPDATE host_layout l SET aged_at = %(aged_at)s
+FROM unnest(%(tenant_ids)s::int[], %(host_ids)s::bigint[], %(layout_ids)s::bigint[])
+     AS k (tenant_id, host_id, layout_id)
+WHERE l.tenant_id = k.tenant_id AND l.host_id = k.host_id AND l.layout_id = k.layout_id
+
+-- name: census_save
+-- Live series of some hosts, counted now.
+UPDATE host_series s SET live = k.live, counted_at = %(now)s
+FROM unnest(%(tenant_ids)s::int[], %(host_ids)s::bigint[], %(counts)s::int[]) AS k (tenant_id, host_id, live)
+WHERE s.tenant_id = k.tenant_id AND s.host_id = k.host_id
+
+-- name: live_series
+-- Live series in all, as last counted.
+SELECT coalesce(sum(live), 0)::bigint FROM host_series
+
+-- name: layout_bodies
+-- What some layouts hold.
+SELECT l.tenant_id, l.layout_id, l.body
+FROM unnest(%(tenant_ids)s::int[], %(layout_ids)s::bigint[]) AS k (tenant_id, layout_id)
+JOIN layout l USING (tenant_id, layout_id)
+
 -- name: ledger_expire
 -- Deletes the oldest ledger rows past the horizon, a bounded number at a time, beside others who do the same.
 DELETE FROM batch_ledger WHERE ctid = ANY (ARRAY(

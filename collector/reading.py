@@ -15,9 +15,9 @@ from collector.directory import Q
 from collector.layouts import decode
 from collector.rolling import progress
 from collector.rollup import FIVE, HOUR, Piece, aligned, floor, pieces, span_for
-from collector.series import Point, matches, merge, step_for, with_holes
+from collector.series import Identity, Point, identity, matches, merge, step_for, with_holes
 from wire.access import Principal
-from wire.layout import Layout, Series
+from wire.layout import Layout
 from wire.problem import NotFound
 
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -118,17 +118,13 @@ async def latest(conn: Connection, tenant_id: int, host_id: int, since: datetime
     """The newest reading of each series of a host, not older than ``since``; by metric and attributes."""
     layouts = await layouts_of(conn, tenant_id, host_id)
     row = {"tenant_id": tenant_id, "host_id": host_id, "layout_ids": list(layouts), "since": since}
-    newest: dict[tuple[str, tuple[tuple[str, str], ...]], Latest] = {}
+    newest: dict[Identity, Latest] = {}
     frames = await (await conn.execute(Q.latest_frames, row)).fetchall()
     for layout_id, at, values in sorted(frames, key=lambda frame: frame[1]):
         layout = layouts[layout_id]
         for series, value in zip(layout.series, values, strict=True):
-            newest[_identity(series)] = Latest(series.metric, series.attributes, at, value, layout.interval_s)
-    return [newest[identity] for identity in sorted(newest)]
-
-
-def _identity(series: Series) -> tuple[str, tuple[tuple[str, str], ...]]:
-    return series.metric, tuple(sorted(series.attributes.items()))
+            newest[identity(series)] = Latest(series.metric, series.attributes, at, value, layout.interval_s)
+    return [newest[key] for key in sorted(newest)]
 
 
 async def charts(
@@ -157,8 +153,8 @@ async def charts(
             for piece in read:
                 rows = await _points(conn, row, piece, origin, step)
                 part = (layout.interval_s, [Point(*found) for found in rows])
-                parts.setdefault(_identity(series)[1], []).append(part)
-    return [_chart(dict(identity), found, step) for identity, found in sorted(parts.items())]
+                parts.setdefault(identity(series)[1], []).append(part)
+    return [_chart(dict(key), found, step) for key, found in sorted(parts.items())]
 
 
 async def _points(

@@ -100,7 +100,7 @@ class IngestApp:
         try:
             batch = _own_batch(body, agent)
             check_window(batch, received_at, self._keep, shift_ms(received_at, sent_at))
-            layouts = await self._layouts.resolve(agent.scope.tenant_id, _digests(batch))
+            layouts = await self._layouts.resolve(_host(agent), _digests(batch), received_at)
             check_widths(batch, layouts)
         except Refusal as refusal:
             return self._refused(body, digest, agent, refusal)
@@ -130,7 +130,7 @@ class IngestApp:
         received_at = self._clock()
         batch = _own_batch(body, agent)
         check_window(batch, received_at, self._keep, shift_ms(received_at, sent_at))
-        layouts = self._layouts.known(agent.scope.tenant_id, _digests(batch))
+        layouts = self._layouts.known(_host(agent), _digests(batch))
         if layouts is None:
             return None
         check_widths(batch, layouts)
@@ -175,8 +175,7 @@ class IngestApp:
             raise Unprocessable(
                 f"The layout is not acceptable: {refusal}", errors=[FieldError(refusal.field, refusal.reason)]
             ) from None
-        host = HostKey(agent.scope.tenant_id, agent.scope.host_id)
-        await self._layouts.register(host, body, self._clock())
+        await self._layouts.register(_host(agent), body, self._clock())
 
 
 class OutsideWindow(Refusal):
@@ -224,6 +223,10 @@ def _require_own(named: str, agent: Agent) -> None:
             f"The batch is by agent {named}, the credential is of agent {agent.agent_id.hex}.",
             slug="other-agent",
         )
+
+
+def _host(agent: Agent) -> HostKey:
+    return HostKey(agent.scope.tenant_id, agent.scope.host_id)
 
 
 def _digests(batch: Batch) -> Collection[bytes]:

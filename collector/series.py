@@ -10,8 +10,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from wire.layout import Series
+
+Identity = tuple[str, tuple[tuple[str, str], ...]]
+"""A series' metric and its attributes, sorted: what makes it the same one in two layouts."""
 GAP_INTERVALS = 3
 """So many intervals without a value are a hole (the same number restarts an alert's timers)."""
+
+
+def identity(series: Series) -> Identity:
+    """What makes a series the same one in two layouts."""
+    return series.metric, tuple(sorted(series.attributes.items()))
 
 
 @dataclass(frozen=True, slots=True)

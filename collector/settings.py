@@ -56,5 +56,11 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """Layouts that one host may use in its life: a bound on churn, not on size."""
     layouts_per_tenant: Count = 200_000
     """Layouts that one tenant may register."""
+    series_per_host: Count = 5_000
+    """Live series that one host may have; new ones past it are refused, by name."""
+    series_per_tenant: Count = 1_000_000
+    """Live series that all hosts of one tenant may have together."""
+    series_age_days: Annotated[int, Meta(ge=1)] = 7
+    """A series without a frame for this long does not count any more, in days."""
     upkeep_every_s: Positive = 600.0
     """Time between two rounds of upkeep (partitions, ledger expiry), in seconds."""

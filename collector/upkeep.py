@@ -1,21 +1,35 @@
-"""Upkeep: partitions ahead of the data, expired ones dropped, the ledger kept to its horizon."""
+"""Upkeep: partitions ahead of the data, expired ones dropped, the ledger kept short, live series counted.
+
+Each job on each table stands alone: what fails is noted in ``upkeep_job`` with its reason, counted, and tried
+again in the next round; the others go on.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, NamedTuple
 
+import psycopg
+from psycopg import AsyncConnection
+
+from collector import census
 from collector.directory import Q
 from collector.meters import Meters
 from collector.settings import CollectorSettings
-from storage.partition import drop_expired, ensure_partitions, pack
+from storage import jobs
+from storage.partition import Work, drop_expired, ensure_partitions, pack
 from storage.pool import Pool
 from wire.clock import Clock
 from wire.limits import LEDGER_HORIZON_DAYS, MAX_FUTURE_S
 
 log = logging.getLogger(__name__)
+
+Connection = AsyncConnection[tuple[Any, ...]]
 
 TABLES = ("frame", "event", "rollup_five", "rollup_hour")
 EXPIRE_AT_ONCE = 10_000
@@ -23,40 +37,66 @@ EXPIRE_AT_ONCE = 10_000
 LEDGER_KEEP = timedelta(days=LEDGER_HORIZON_DAYS, seconds=2 * MAX_FUTURE_S)
 
 
-async def prepare(pool: Pool, settings: CollectorSettings, now: datetime) -> None:
-    """Make room for every time that ingest lets in. Before the first batch, and then again and again."""
-    behind = timedelta(days=min(LEDGER_HORIZON_DAYS, settings.frame_retention_days) + 1)
-    async with pool.connection() as conn:
-        for table in TABLES:
-            await ensure_partitions(conn, table, now, behind=behind)
+class Job(NamedTuple):
+    """One piece of a round."""
+
+    name: str
+    table: str
+    work: Callable[[Connection], Awaitable[Work]]
 
 
-async def shrink(pool: Pool, settings: CollectorSettings, now: datetime) -> int:
-    """Pack what hardly changes any more, where the database can; returns how many pieces could not be."""
-    left = 0
-    async with pool.connection() as conn:
-        for table in TABLES:
-            work = await pack(conn, table, now, after=timedelta(days=settings.pack_after_days))
-            left += len(work.postponed)
-    return left
-
-
-async def expire(pool: Pool, settings: CollectorSettings, now: datetime) -> int:
-    """Drop what is past its retention; returns how many ledger rows went."""
+def rounds(settings: CollectorSettings, now: datetime) -> Iterator[Job]:
+    """What a round at ``now`` does to the tables that are kept by time, the most urgent first."""
     keep = {
         "frame": settings.frame_retention_days,
         "event": settings.event_retention_days,
         "rollup_five": settings.five_minute_retention_days,
         "rollup_hour": settings.hourly_retention_days,
     }
+    behind = timedelta(days=min(LEDGER_HORIZON_DAYS, settings.frame_retention_days) + 1)
+    after = timedelta(days=settings.pack_after_days)
+    for table in TABLES:
+        yield Job("ensure", table, partial(ensure_partitions, table=table, now=now, behind=behind))
+    for table in TABLES:
+        yield Job("drop", table, partial(drop_expired, table=table, now=now, keep=timedelta(keep[table])))
+    for table in TABLES:
+        yield Job("pack", table, partial(pack, table=table, now=now, after=after))
+
+
+async def prepare(pool: Pool, settings: CollectorSettings, now: datetime) -> None:
+    """Make room for every time that ingest lets in. Before the first batch, and then again and again."""
     async with pool.connection() as conn:
-        for table in TABLES:
-            await drop_expired(conn, table, now, keep=timedelta(days=keep[table]))
-    return await _expire_ledger(pool, now)
+        for job in rounds(settings, now):
+            if job.name == "ensure":
+                await job.work(conn)
 
 
-async def _expire_ledger(pool: Pool, now: datetime) -> int:
-    """In small steps, so that no step holds rows for long."""
+async def keep_tables(pool: Pool, settings: CollectorSettings, now: datetime, meters: Meters) -> None:
+    """One round over the tables that are kept by time; never raises for what the database says to one job."""
+    unpacked = 0
+    for job in rounds(settings, now):
+        work = await _guarded(pool, job, now, meters)
+        if job.name == "pack":
+            unpacked += len(work.postponed)
+    meters.unpacked.set(unpacked)
+
+
+async def _guarded(pool: Pool, job: Job, now: datetime, meters: Meters) -> Work:
+    async with pool.connection() as conn:
+        try:
+            work = await job.work(conn)
+            error = f"left for the next round: {', '.join(work.postponed)}" if work.postponed else None
+        except psycopg.Error as fault:
+            log.exception("upkeep: %s of %s failed; it is tried again in the next round", job.name, job.table)
+            work, error = Work(), f"{type(fault).__name__}: {fault}".strip()
+    async with pool.connection() as conn:  # a session that failed may be gone
+        failures = await jobs.record(conn, job.name, job.table, now, error)
+    meters.job_failures.labels(job.name, job.table).set(failures)
+    return work
+
+
+async def expire_ledger(pool: Pool, now: datetime) -> int:
+    """Delete keys past the horizon, in small steps, so that no step holds rows for long; how many went."""
     gone = 0
     while True:
         async with pool.connection() as conn:
@@ -67,16 +107,32 @@ async def _expire_ledger(pool: Pool, now: datetime) -> int:
             return gone
 
 
+async def count_series(pool: Pool, settings: CollectorSettings, now: datetime) -> int:
+    """The census of all hosts that are due, some at a time; killed anywhere, the next round goes on. Returns
+    the live series of all customers."""
+    age = timedelta(days=settings.series_age_days)
+    async with pool.connection() as conn:
+        await conn.execute(Q.census_begin)
+        while True:
+            async with conn.transaction():
+                if not await census.count(conn, now, age):
+                    break
+        row = await (await conn.execute(Q.live_series)).fetchone()
+    assert row is not None
+    live: int = row[0]
+    return live
+
+
 async def run(
     pool: Pool, settings: CollectorSettings, clock: Clock, stop: asyncio.Event, meters: Meters
 ) -> None:
     """A round of upkeep every ``upkeep_every_s`` until ``stop``."""
     while not stop.is_set():
         now = clock()
-        await prepare(pool, settings, now)
-        gone = await expire(pool, settings, now)
+        await keep_tables(pool, settings, now, meters)
+        gone = await expire_ledger(pool, now)
         meters.expired.inc(gone)
-        meters.unpacked.set(await shrink(pool, settings, now))
+        meters.live_series.set(await count_series(pool, settings, now))
         if gone:
             log.info("ledger: %d keys are past the horizon of %d days", gone, LEDGER_HORIZON_DAYS)
         with contextlib.suppress(TimeoutError):

@@ -74,3 +74,22 @@ ORDER BY range_start;
 -- name: pack_chunk
 -- Turns one chunk into columns.
 CALL convert_to_columnstore(%(chunk)s::regclass);
+
+
+-- name: note_job
+-- How a job's newest round went; a failure counts from the first one in a row.
+INSERT INTO upkeep_job AS j (job, subject, ran_at, well_at, failing_since, failures, error)
+VALUES (%(job)s, %(subject)s, %(now)s, CASE WHEN %(error)s::text IS NULL THEN %(now)s END,
+        CASE WHEN %(error)s::text IS NOT NULL THEN %(now)s END, (%(error)s::text IS NOT NULL)::int, %(error)s)
+ON CONFLICT (job, subject) DO UPDATE SET
+    ran_at = EXCLUDED.ran_at,
+    well_at = coalesce(EXCLUDED.well_at, j.well_at),
+    failing_since = CASE WHEN EXCLUDED.error IS NOT NULL THEN coalesce(j.failing_since, EXCLUDED.ran_at) END,
+    failures = CASE WHEN EXCLUDED.error IS NULL THEN 0 ELSE j.failures + 1 END,
+    error = EXCLUDED.error
+RETURNING failures;
+
+-- name: failing_jobs
+-- Jobs that failed several rounds in a row, the longest failing first.
+SELECT job, subject, failing_since, failures, error FROM upkeep_job
+WHERE failures >= %(at_least)s ORDER BY failing_since, job, subject;

@@ -28,6 +28,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from alerting import shipped
 from alerting.evaluate import load_evaluator
 from collector import upkeep
+from collector.census import Limits
 from collector.commit import IngestCommit
 from collector.directory import Directory
 from collector.group import Committer
@@ -195,7 +196,11 @@ class Process:
         self.supervisor.add("committer", committer.run)
         self.supervisor.add("upkeep", lambda stop: upkeep.run(pool, tuning, self._clock, stop, self.meters))
         layouts = LayoutStore(
-            pool, most_per_tenant=tuning.layouts_per_tenant, most_per_host=tuning.layouts_per_host
+            pool,
+            most_per_tenant=tuning.layouts_per_tenant,
+            most_per_host=tuning.layouts_per_host,
+            limits=Limits(tuning.series_per_host, tuning.series_per_tenant),
+            meters=self.meters,
         )
         return IngestApp(self.directory, layouts, committer, tuning, self._clock, self.meters)
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from alerting.evaluate import HostScope
+from alerting.evaluate import HostKey, HostScope
+from collector.census import Limits
 from collector.commit import IngestCommit, LedgerMoved, by_host, settle
 from collector.layouts import LayoutStore, StoredLayout
 from collector.meters import Meters
@@ -30,8 +31,15 @@ async def prepared(front: Front, agent: Agent, body: bytes) -> Pending:
     batch = decode_batch(body)
     layouts: dict[bytes, StoredLayout] = {}
     if isinstance(batch, FrameBatch):
-        store = LayoutStore(front.pool, most_per_tenant=100, most_per_host=100)
-        layouts = await store.resolve(known.scope.tenant_id, {frame.layout for frame in batch.frames})
+        store = LayoutStore(
+            front.pool,
+            most_per_tenant=100,
+            most_per_host=100,
+            limits=Limits(1000, 1000),
+            meters=front.process.meters,
+        )
+        host = HostKey(known.scope.tenant_id, known.scope.host_id)
+        layouts = await store.resolve(host, {frame.layout for frame in batch.frames}, front.clock())
     return Pending(
         key=BatchKey(known.scope.tenant_id, known.agent_id.bytes, batch.epoch, batch.seq),
         digest=bytes.fromhex(wire_batch.digest(body)),

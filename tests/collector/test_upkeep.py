@@ -25,7 +25,7 @@ async def test_a_key_is_remembered_longer_than_its_frames_are_accepted(front: Fr
     front.clock.wind(days=LEDGER_HORIZON_DAYS)
     outcomes = set()
     for _ in range(8):
-        await upkeep.expire(front.pool, CollectorSettings(), front.clock())
+        await upkeep.expire_ledger(front.pool, front.clock())
         outcomes.add((await agent.post(body)).json()["outcome"])
         front.clock.wind(minutes=4)
     assert outcomes == {"stored", "refused"}
@@ -44,7 +44,7 @@ async def test_expiry_works_in_small_steps(pool: Pool, monkeypatch: pytest.Monke
                FROM generate_series(1, 40) n""",
             {"now": now},
         )
-        assert await upkeep.expire(pool, CollectorSettings(), now) == 40 - LEDGER_HORIZON_DAYS
+        assert await upkeep.expire_ledger(pool, now) == 40 - LEDGER_HORIZON_DAYS
         left = await (await conn.execute("SELECT max(seq), count(*) FROM batch_ledger")).fetchone()
     assert left == (LEDGER_HORIZON_DAYS, LEDGER_HORIZON_DAYS)
 
@@ -58,7 +58,7 @@ async def test_partitions_are_there_before_they_are_needed_and_go_when_they_expi
             name = partition_name("frame", (now + timedelta(days=day)).date())
             row = await (await conn.execute("SELECT to_regclass(%s) IS NOT NULL", (name,))).fetchone()
             assert row == (there,), name
-    await upkeep.expire(front.pool, settings, now)
+    await upkeep.keep_tables(front.pool, settings, now, front.process.meters)
     async with front.pool.connection() as conn:
         name = partition_name("frame", (now - timedelta(days=3)).date())
         row = await (await conn.execute("SELECT to_regclass(%s) IS NULL", (name,))).fetchone()

@@ -12,6 +12,7 @@ DUE_FIRST = {
     "batch_ledger_expiry",
     "desk_progress_again",
     "desk_progress_parked",
+    "host_series_due",
     "host_state_due",
     "on_call_report_confirmed",
     "on_call_report_parked",
