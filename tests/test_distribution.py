@@ -39,8 +39,10 @@ class Absent:
 ABSENT = set(sys.argv[1:])
 sys.meta_path.insert(0, Absent())
 import agent
+ELSEWHERE = "" if sys.platform == "win32" else 'assert sys.platform == "win32"'
 for module in pkgutil.walk_packages(agent.__path__, "agent."):
-    if not module.name.endswith("__main__"):
+    source = module.module_finder.find_spec(module.name).loader.get_source(module.name)
+    if not module.name.endswith("__main__") and not (ELSEWHERE and ELSEWHERE in source):
         importlib.import_module(module.name)
 print("\\n".join({name.split(".")[0] for name in sys.modules}))
 """
