@@ -19,7 +19,6 @@ from agent.events import Chunk, Feed, Record
 from agent.events.journal import JournalConfig, JournalFeed, to_record
 from agent.events.limit import admit
 from agent.events.logfile import FileFeed, LineRule, LogFile
-from agent.events.winlog import Channel, RawEvent, WindowsFeed, parse, xpath
 from agent.spool import Spool
 from tests.agent.collector import AGENT
 from tests.agent.kit import WoundClock, drain, open_spool
@@ -279,92 +278,6 @@ def test_any_journal_entry_is_read_or_passed_over(found: dict[str, object]) -> N
     """Fields may be missing, binary or doubled."""
     record = to_record(found)
     assert record is None or record.message
-
-
-# ---- Windows ------------------------------------------------------------------------------------------
-
-_QUERY = re.compile(
-    r"\*\[System\[EventRecordID>(\d+)"
-    r"(?: and \(((?:EventID=\d+|Level=\d)(?: or (?:EventID=\d+|Level=\d))*)\))?"
-    r"(?: and Provider\[@Name='[^']+'(?: or @Name='[^']+')*\])?\]\]"
-)
-
-
-class FakeEventLog:
-    """A channel as Windows keeps it: numbered, rotated; it takes only well-formed queries."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[int, int, int]] = []
-        self.number = 0
-
-    def write(self, event_id: int, level: int = 2) -> None:
-        self.number += 1
-        self.events.append((self.number, event_id, level))
-
-    def newest(self, channel: str) -> int:
-        assert channel == "System"
-        return self.events[-1][0] if self.events else 0
-
-    def query(self, channel: str, xpath: str, most: int) -> list[RawEvent]:
-        match = _QUERY.fullmatch(xpath)
-        assert match is not None, f"Windows would refuse {xpath}"
-        wanted = set((match[2] or "").split(" or ")) - {""}
-        chosen = [e for e in self.events if e[0] > int(match[1])]
-        chosen = [e for e in chosen if not wanted or {f"EventID={e[1]}", f"Level={e[2]}"} & wanted]
-        return [RawEvent(event_xml(*e), f"event {e[0]}") for e in chosen[:most]]
-
-
-def event_xml(number: int, event_id: int, level: int) -> str:
-    return (
-        "<Event xmlns='http://schemas.microsoft.com/win/2004/08/events/event'><System>"
-        "<Provider Name='Service Control Manager' Guid='{555908d1-a6d7-4695-8e1e-26931d2012f4}'/>"
-        f"<EventID Qualifiers='49152'>{event_id}</EventID><Level>{level}</Level>"
-        "<TimeCreated SystemTime='2026-11-23T05:40:11.1234567Z'/>"
-        f"<EventRecordID>{number}</EventRecordID><Channel>System</Channel>"
-        "</System><EventData><Data Name='param1'>UCX Core</Data></EventData></Event>"
-    )
-
-
-def test_windows_events_are_read_onwards_by_number() -> None:
-    """From now on; only listed ids and levels; in chunks; nothing twice."""
-    log = FakeEventLog()
-    log.write(7031)
-    feed = WindowsFeed(Channel("System", ids=(7031,), levels=(1,)), log)
-    _, mark = follow(feed)
-    assert mark == "1"
-    for _ in range(5):
-        log.write(7031)
-        log.write(9999)
-    log.write(1, level=1)
-    found, mark = follow(feed, mark, most=2)
-    assert found == [f"event {n}" for n in (2, 4, 6, 8, 10, 12)]
-    log.events = log.events[-1:]  # rotated: old records went
-    log.write(7031)
-    assert follow(feed, mark)[0] == ["event 13"]
-
-
-def test_a_channel_that_was_made_anew_is_read_from_its_beginning_and_told() -> None:
-    """Numbers start again: an old bookmark must not hide the new events."""
-    log = FakeEventLog()
-    log.write(7031)
-    chunk = WindowsFeed(Channel("System", ids=(7031,)), log).read("500", 80)
-    assert [record.message for record in chunk.records] == ["event 1"]
-    assert "made anew" in chunk.lost
-
-
-def test_a_windows_event_as_the_rules_know_it() -> None:
-    """Source, id, severity, time; without the provider's texts its own values."""
-    found = parse(RawEvent(event_xml(9, 7031, 2), ""))
-    assert found is not None
-    number, record = found
-    assert (number, record.source, record.event_id) == (9, "Service Control Manager", "7031")
-    assert (record.severity, record.message) == (Severity.ERROR, "UCX Core")
-    assert record.time_ms == 1_795_412_411_123
-    assert parse(RawEvent("<!DOCTYPE x><Event/>", "")) is None
-    assert parse(RawEvent("<Event", "")) is None
-    assert xpath(Channel("S", providers=("A", "B")), 3) == (
-        "*[System[EventRecordID>3 and Provider[@Name='A' or @Name='B']]]"
-    )
 
 
 # ---- limits -------------------------------------------------------------------------------------------
