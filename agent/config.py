@@ -12,6 +12,7 @@
     ship_every: 60                                 # seconds that readings wait for company
     spool: {max_mb: 128, max_days: 7}
     max_backoff: 300                               # seconds, longest pause between two tries
+    key_days: 90                                   # the agent replaces its key this often; 0 = never
     log_level: info
 
 What else is watched - services, endpoints, databases, logs - stands in agent/watchlist.py.
@@ -90,6 +91,7 @@ class Config(msgspec.Struct, frozen=True):
     spool_mb: float = 128.0
     spool_days: float = float(SPOOL_HORIZON_DAYS)
     max_backoff: float = 300.0
+    key_days: float = 90.0
     log_level: str = "info"
     services: tuple[ServiceRule, ...] = ()
     probes: tuple[ProbeRule, ...] = ()
@@ -358,6 +360,7 @@ _FIELDS: dict[str, Callable[[_Reader, yaml.Node, str], dict[str, Any]]] = {
     "ship_every": _seconds(0, 600),
     "spool": _Reader.spool,
     "max_backoff": _seconds(1, 3600),
+    "key_days": lambda reader, node, field: {field: reader.number(node, field, 0, 3650)},
     "log_level": _Reader.log_level,
     "services": _watched(watchlist.services),
     "probes": _watched(watchlist.probes),

@@ -108,10 +108,10 @@ class _Problem(msgspec.Struct):
 _PROBLEM = msgspec.json.Decoder(_Problem)
 
 
-def judge(reply: Reply, batch: Stored, agent: str, now_s: float) -> Verdict:
+def judge(reply: Reply, batch: Stored, now_s: float) -> Verdict:
     """What the answer to a batch means; ``now_s`` = seconds since 1970 (for a Retry-After with a date)."""
     if reply.status == 200:
-        return _judge_receipt(reply, batch, agent)
+        return _judge_receipt(reply, batch)
     problem = read_problem(reply)
     if reply.status in (429, 503):
         return Later(_why(reply, problem), retry_after_s(reply.retry_after, now_s), busy=True)
@@ -120,13 +120,13 @@ def judge(reply: Reply, batch: Stored, agent: str, now_s: float) -> Verdict:
     return _judge_problem(reply, problem)
 
 
-def _judge_receipt(reply: Reply, batch: Stored, agent: str) -> Verdict:
+def _judge_receipt(reply: Reply, batch: Stored) -> Verdict:
     try:
         receipt = _RECEIPT.decode(reply.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Later(f"a 200 that is no receipt{_kind(reply)}: a proxy answers in the collector's place?")
     if not reply.complete or not covers(
-        receipt, agent=agent, epoch=batch.epoch, seq=batch.seq, digest=batch.digest
+        receipt, agent=batch.agent, epoch=batch.epoch, seq=batch.seq, digest=batch.digest
     ):
         return Later("a receipt for something else than we sent")
     if receipt.outcome is Outcome.STORED:
@@ -141,7 +141,7 @@ def _judge_problem(reply: Reply, problem: _Problem) -> Verdict:
         return NeedLayouts(digests) if digests else Hold(why)
     if reply.status == 401:
         return Unaccepted(why)
-    if reply.status in (400, 409, 413, 415, 422):
+    if reply.status in (400, 409, 413, 415, 422) or problem.type.endswith(":other-agent"):
         return Hold(why)
     return Later(why)
 

@@ -11,13 +11,29 @@ import sys
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from agent import VERSION
 from agent.delivery import Reply, read_problem
-from agent.identity import Identity, make_key, public_key, save_identity
+from agent.identity import (
+    KEY_FILE,
+    Identity,
+    IdentityError,
+    keep_key,
+    key_name,
+    load_identity,
+    load_key,
+    make_key,
+    public_key,
+    save_identity,
+    sweep_keys,
+)
 from agent.proxy import Proxy
 from agent.transport import Transport, Unreachable
 from wire.batch import AgentId
+
+PENDING_KEY = "enrol.key"
+"""The key that a host which is enrolled already enrols with anew, until the collector has answered."""
 
 
 class EnrolmentError(Exception):
@@ -31,6 +47,8 @@ class Answer(msgspec.Struct, frozen=True):
     tenant: str
     deployment: str
     host: str
+    predecessors: tuple[AgentId, ...] = ()
+    """Agents that spoke for this host before."""
 
 
 def prepare_state(state: Path) -> None:
@@ -56,12 +74,17 @@ def enrol(
     platform_version: str | None = None,
     proxy: Proxy | None = None,
 ) -> Identity:
-    """Enrol this host. Repeatable: the key is kept, so an answer that was lost can be asked for again."""
+    """Enrol this host. Repeatable: the key is kept, so an answer that was lost can be asked for again.
+
+    A host that is enrolled already gets a new key; until the new identity is written, the old one is whole.
+    What it has not delivered goes on under its former name - when the collector says that this host bore it."""
     prepare_state(state)
+    known = _known(state)
+    pending = PENDING_KEY if known else KEY_FILE
     request = {
         "token": token,
         "host_name": host_name,
-        "public_key": public_key(make_key(state)),
+        "public_key": public_key(make_key(state, pending)),
         "facts": facts(platform_version),
     }
     transport = Transport(collector_url, ca_file, proxy=proxy)
@@ -74,8 +97,22 @@ def enrol(
         transport.close()
     answer = read_answer(reply)
     identity = Identity(answer.agent_id, answer.tenant, answer.deployment, answer.host, collector_url)
+    if known:
+        key = load_key(state, pending)
+        keep_key(state, key_name(key), key)
+        identity = replace(identity, key=key_name(key), predecessors=answer.predecessors)
     save_identity(state, identity)
+    if known:
+        (state / PENDING_KEY).unlink(missing_ok=True)
+        sweep_keys(state, identity)
     return identity
+
+
+def _known(state: Path) -> Identity | None:
+    try:
+        return load_identity(state)
+    except IdentityError:
+        return None
 
 
 def facts(platform_version: str | None) -> dict[str, str]:

@@ -1,7 +1,11 @@
 """Who this host is: an Ed25519 key that never leaves it, and what the collector called it at enrolment.
 
-<state>/agent.key   32 bytes of seed, base64url, readable by the agent's user only
-<state>/agent.json  agent id, tenant, deployment, host, collector - nothing secret
+<state>/agent.json       agent id, tenant, deployment, host, collector, names of key files - nothing secret
+<state>/agent.key        32 bytes of seed, base64url, readable by the agent's user only: the first key
+<state>/agent-<name>.key  later keys, named by their public half
+
+Which key counts is said in agent.json alone, so replacing that one file switches identity and key together: a
+crash leaves the old state or the new one.
 
 IdentityError
 |- NotEnrolled   no agent.json: run `ucx-agent enrol`
@@ -10,6 +14,7 @@ IdentityError
 
 from __future__ import annotations
 
+import hashlib
 from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +52,18 @@ class Identity(msgspec.Struct, frozen=True):
     deployment: str
     host: str
     collector_url: str
+    key: str = KEY_FILE
+    """File of the key in force."""
+    next_key: str = ""
+    """File of the key that is being registered; empty when none is."""
+    former_key: str = ""
+    """File of the key before, kept while the collector accepts it; empty when none is."""
+    former_until: float = 0.0
+    """Until when it does, seconds since 1970."""
+    key_since: float = 0.0
+    """When ``key`` was put in force, seconds since 1970; 0: at enrolment."""
+    predecessors: tuple[AgentId, ...] = ()
+    """Agents that spoke for this host before: what they had not delivered goes on under their names."""
 
 
 def load_identity(state: Path) -> Identity:
@@ -71,11 +88,11 @@ def save_identity(state: Path, identity: Identity) -> None:
     write_private(state / IDENTITY_FILE, document + b"\n")
 
 
-def load_key(state: Path) -> Ed25519PrivateKey:
-    """The private key; raises IdentityError."""
+def load_key(state: Path, name: str = "") -> Ed25519PrivateKey:
+    """The private key in the file of this name, else the one in force; raises IdentityError."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    path = state / KEY_FILE
+    path = state / (name or _key_in_force(state))
     try:
         if exposed_to_others(path):
             raise Unusable(f"{path} can be read by other users. {how_to_close(path)}")
@@ -89,18 +106,42 @@ def load_key(state: Path) -> Ed25519PrivateKey:
         raise Unusable(f"{path} is damaged. Enrol this host again.") from None
 
 
-def make_key(state: Path) -> Ed25519PrivateKey:
-    """The key to enrol with: the one that is there, else a new one, written before anybody hears of it.
+def _key_in_force(state: Path) -> str:
+    try:
+        return load_identity(state).key
+    except IdentityError:
+        return KEY_FILE
+
+
+def make_key(state: Path, name: str = KEY_FILE) -> Ed25519PrivateKey:
+    """The key in the file of this name; when there is none a new one, written before anybody hears of it.
 
     So an enrolment whose answer was lost can be repeated with the same key."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     try:
-        return load_key(state)
+        return load_key(state, name)
     except NotEnrolled:
-        key = Ed25519PrivateKey.generate()
-        write_private(state / KEY_FILE, b64url(key.private_bytes_raw()).encode() + b"\n")
-        return key
+        return keep_key(state, name, Ed25519PrivateKey.generate())
+
+
+def keep_key(state: Path, name: str, key: Ed25519PrivateKey) -> Ed25519PrivateKey:
+    """Write a key to a file of its own, durably."""
+    write_private(state / name, b64url(key.private_bytes_raw()).encode() + b"\n")
+    return key
+
+
+def key_name(key: Ed25519PrivateKey) -> str:
+    """The file that this key is kept in: no two keys share one."""
+    return f"agent-{hashlib.sha256(key.public_key().public_bytes_raw()).hexdigest()[:16]}.key"
+
+
+def sweep_keys(state: Path, identity: Identity) -> None:
+    """Delete key files that nothing names: of changes that were cut short, or are over."""
+    named = {identity.key, identity.next_key, identity.former_key}
+    for path in (*state.glob("agent-*.key"), state / KEY_FILE):
+        if path.name not in named:
+            path.unlink(missing_ok=True)
 
 
 def public_key(key: Ed25519PrivateKey) -> str:

@@ -144,6 +144,23 @@ def _status(parsed: argparse.Namespace) -> int:
     return 0 if said is not None else 1
 
 
+def _rotate_key(parsed: argparse.Namespace) -> int:
+    from agent.config import ConfigError
+    from agent.identity import IdentityError
+    from agent.rotate import rotate
+    from agent.rotation import RotationError
+    from agent.run import BadAddress
+    from agent.transport import Unreachable
+
+    try:
+        print(rotate(_options(parsed)))
+    except (ConfigError, BadAddress) as fault:
+        return _fail(str(fault), 2)
+    except (RotationError, IdentityError, Unreachable, OSError) as fault:
+        return _fail(f"The key was not replaced, the old one stays in force. {fault}", 1)
+    return 0
+
+
 def _service(parsed: argparse.Namespace) -> int:
     from agent.windows.command import run
     from agent.windows.service import ServiceError
@@ -173,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
         ("run", _run, "measure and deliver until stopped", _run_flags),
         ("check", _check, "measure once and print it", _check_flags),
         ("doctor", _doctor, "find out what is wrong and what to do", _json_flag),
+        ("rotate-key", _rotate_key, "replace this host's key by a new one, now", lambda parser: None),
         ("status", _status, "what the running agent says of itself", _json_flag),
         ("service", _service, "Windows: install, start, stop, remove the service", _service_flags),
     ):

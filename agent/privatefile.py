@@ -14,6 +14,7 @@ def write_private(path: Path, data: bytes) -> None:
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         restrict(beside)
+        give_to_owner(beside)
         os.write(descriptor, data)
         os.fsync(descriptor)
     finally:
@@ -28,6 +29,9 @@ if sys.platform == "win32":
     def restrict(path: Path) -> None:
         """The system, administrators, the service and the current user only; nothing is inherited."""
         acl.protect_file(path)
+
+    def give_to_owner(path: Path) -> None:
+        """The rights name all who run the agent here."""
 
     def exposed_to_others(path: Path) -> bool:
         """True when its access list lets anybody else in."""
@@ -45,6 +49,12 @@ else:
     def restrict(path: Path) -> None:
         """0600."""
         path.chmod(0o600)
+
+    def give_to_owner(path: Path) -> None:
+        """A command that root runs must leave files that the agent's own user can read."""
+        if os.geteuid() == 0:
+            owner = path.parent.stat()
+            os.chown(path, owner.st_uid, owner.st_gid)
 
     def exposed_to_others(path: Path) -> bool:
         """True when group or others may read or write it."""

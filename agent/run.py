@@ -21,7 +21,8 @@ from agent.address import fault_of_url
 from agent.checks.own import OwnState
 from agent.clock import Timekeeper
 from agent.config import Config, ConfigError, load_config
-from agent.identity import Identity, load_identity, load_key
+from agent.identity import Identity, load_identity
+from agent.keychain import Keychain
 from agent.measure import Measurer
 from agent.options import Options
 from agent.outbox import Outbox
@@ -31,13 +32,12 @@ from agent.selection import make_checks, make_groups
 from agent.shipper import Shipper
 from agent.sources import Source, for_this_system
 from agent.spool import Spool
-from agent.token import TokenMaker
 from agent.transport import Transport
 from wire.clock import Clock, utcnow
 
 log = logging.getLogger("ucx.agent")
 
-STOP, RELOAD, CHECKED = "stop", "reload", "checked"
+STOP, RELOAD, CHECKED, ENROLLED = "stop", "reload", "checked", "enrolled"
 _HOUSEKEEPING_S = 60.0
 _SHUTDOWN_S = 5.0
 
@@ -54,25 +54,31 @@ class Agent:
         self._options = options
         self._config = load_config(options.config_file, required=options.config_given)
         self._identity = load_identity(options.state_dir)
-        self._key = load_key(options.state_dir)
         self._source: Source = for_this_system()
         self._time = Timekeeper(clock)
         self._spool = _open_spool(options.state_dir, self._identity, self._config, self._time)
         self._time.resume(self._spool.get)
         self._stepped_ms = self._time.stepped_ms
-        tokens = TokenMaker(self._key, self._identity.agent_id)
+        self._keychain = Keychain(
+            options.state_dir,
+            self._identity,
+            lambda: self._config.key_days,
+            lambda: self._time.stamp_ms() / 1000,
+            lambda event_id, message: self._outbox.event(event_id, message),
+        )
         self._shipper = Shipper(
             self._spool,
             make_transport(options, self._config, self._identity),
-            tokens,
+            self._keychain.tokens,
             self._time,
-            self._identity.agent_id,
             longest_backoff_s=options.max_backoff_s or self._config.max_backoff,
+            chore=self._keychain.tend,
         )
         self._outbox = Outbox(self._spool, self._time, self._ship_every_s(), self._shipper.wake)
         self._runner = Runner(lambda: self.inbox.put(CHECKED))
         self._measurer = self._make_measurer()
         self._next_housekeeping_s = 0.0
+        self._enrolled_anew = False
 
     def _ship_every_s(self) -> float:
         """With an interval given by hand, each tick is sent at once (unless that is given too)."""
@@ -108,8 +114,8 @@ class Agent:
 
     # ---- life
 
-    def run(self) -> None:
-        """Measure and deliver until STOP."""
+    def run(self) -> bool:
+        """Measure and deliver until STOP; True when the host was enrolled anew: another Agent goes on."""
         shipping = threading.Thread(target=self._shipper.run, name="ucx-shipper", daemon=True)
         shipping.start()
         self._announce()
@@ -118,6 +124,7 @@ class Agent:
                 pass
         finally:
             self._shut_down(shipping)
+        return self._enrolled_anew
 
     def _turn(self) -> bool:
         """One turn of the loop; False after STOP."""
@@ -146,7 +153,8 @@ class Agent:
             return True
         if message == RELOAD:
             self.reload()
-        return message != STOP
+        self._enrolled_anew = message == ENROLLED
+        return message not in (STOP, ENROLLED)
 
     def _announce(self) -> None:
         boot = self._source.boot_id()
@@ -162,6 +170,9 @@ class Agent:
     def _keep_house(self) -> None:
         if self._time.offset_s() is not None:
             self._spool.expire(self._time.stamp_ms())
+        if not self._keychain.look():
+            log.info("this host was enrolled anew")
+            self.inbox.put(ENROLLED)
         self._write_status(stopped=False)
 
     def _write_status(self, *, stopped: bool) -> None:
@@ -203,6 +214,7 @@ def _open_spool(state: Path, identity: Identity, config: Config, timekeeper: Tim
         max_bytes=int(config.spool_mb * 2**20),
         max_age_s=config.spool_days * 86_400,
         now_ms=timekeeper.steady_ms,
+        predecessors=identity.predecessors,
     )
 
 
@@ -232,6 +244,8 @@ def listen_to_signals(put: Callable[[str], None]) -> None:
 
 def run(options: Options) -> None:
     """The whole life of the agent's process."""
-    agent = Agent(options)
-    listen_to_signals(agent.inbox.put)
-    agent.run()
+    again = True
+    while again:
+        agent = Agent(options)
+        listen_to_signals(agent.inbox.put)
+        again = agent.run()

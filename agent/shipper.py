@@ -48,6 +48,10 @@ class Sender(Protocol):
     def request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Reply: ...
 
 
+Ask = Callable[[str, str, bytes, dict[str, str]], Reply]
+"""One signed request: method, path, body, headers. Raises Unreachable."""
+
+
 class Condition(NamedTuple):
     """How delivery does, for ``status``."""
 
@@ -77,9 +81,9 @@ class Shipper:
         sender: Sender,
         tokens: TokenMaker,
         timekeeper: Timekeeper,
-        agent: str,
         *,
         longest_backoff_s: float,
+        chore: Callable[[Ask], None] = lambda _: None,
         chance: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,7 +91,7 @@ class Shipper:
         self._sender = sender
         self._tokens = tokens
         self._time = timekeeper
-        self._agent = agent
+        self._chore = chore
         self._longest_backoff_s = longest_backoff_s
         self._chance = chance
         self._monotonic = monotonic
@@ -175,7 +179,7 @@ class Shipper:
             reply = self._request("POST", "/v1/batches", body, headers)
         except Unreachable as fault:
             return Later(str(fault))
-        return delivery.judge(reply, batch, self._agent, self._time.stamp_ms() / 1000)
+        return delivery.judge(reply, batch, self._time.stamp_ms() / 1000)
 
     def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Reply:
         """One signed request; the answer's Date teaches the clock when the collector wrote the answer."""
@@ -204,6 +208,7 @@ class Shipper:
                 return self._well()
             case Renumber(reason):
                 self._spool.renumber(batch, reason)
+                self._tokens.rename_run()
                 return self._well()
             case NeedLayouts(digests):
                 return self._upload(digests, batch)
@@ -221,6 +226,7 @@ class Shipper:
             log.info("delivering again")
         self._failures, self._asked_layouts_for, self._said = 0, 0, ("", 0.0)
         self.condition = Condition("", self.condition.delivered + 1, self._time.raw_s())
+        self._chore(self._request)
         return 0.0
 
     def _later(self, verdict: Later) -> float:
@@ -239,6 +245,9 @@ class Shipper:
         self._tokens.forget()
         self._failures += 1
         if self._failures == 1:
+            return delivery.backoff_s(1, self._longest_backoff_s, self._chance)
+        another = self._tokens.next_key()
+        if another and self._failures == 2:  # a collector that was restored knows the former key only
             return delivery.backoff_s(1, self._longest_backoff_s, self._chance)
         return delivery.credential_pause_s(self._failures - 2, self._chance)
 

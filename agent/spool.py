@@ -54,9 +54,11 @@ class Spool:
         max_bytes: int,
         max_age_s: float,
         now_ms: Callable[[], int],
+        predecessors: Collection[str] = (),
     ) -> None:
         self._path = directory / FILE
         self._agent = agent
+        self._predecessors = predecessors
         self._max_bytes = max_bytes
         self._max_age_ms = int(max_age_s * 1000)
         self._now_ms = now_ms
@@ -96,10 +98,21 @@ class Spool:
             return self._replace(fault)
         if store.owner == self._agent:
             return store
+        if store.owner in self._predecessors:
+            return self._take_over(store)
         return self._replace_foreign(store)
 
+    def _take_over(self, store: Store) -> Store:
+        """This host was enrolled anew: what waits keeps its name and number, by which the collector knows
+        what it has already; what comes is counted from 1 in a new epoch."""
+        total = store.total
+        store.renew_epoch(agent=self._agent)
+        if total.batches:
+            log.info("%d batches of this host's earlier identity wait and will be delivered", total.batches)
+        return store
+
     def _replace_foreign(self, store: Store) -> Store:
-        """The host was enrolled anew: what another identity measured must not go out under this one."""
+        """Another host's, or another customer's: what it measured must not go out under this identity."""
         total = store.total
         store.close()
         self._set_aside("other-agent")

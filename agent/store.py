@@ -22,7 +22,7 @@ from wire import batch as wire_batch
 from wire.batch import Batch, Event, EventBatch, Frame, FrameBatch
 from wire.limits import MAX_INT
 from wire.refusal import Refusal
-from wire.validate import decode_batch
+from wire.validate import decode_batch, read_key
 
 Kind = Literal["frames", "events"]
 
@@ -68,6 +68,11 @@ class Stored(NamedTuple):
     items: int
     """Frames or events in it."""
     body: bytes
+
+    @property
+    def agent(self) -> str:
+        """Whose it is, as its bytes say; raises wire.refusal.Refusal when they are damaged."""
+        return read_key(self.body).agent
 
     @property
     def intact(self) -> bool:
@@ -243,6 +248,14 @@ class Store:
             self._put_meta("next_seq", "1")
             items = content.frames if isinstance(content, FrameBatch) else content.events
             return self._insert(batch.kind, items, batch.created_ms, batch.correction_ms)
+
+    def renew_epoch(self, agent: str) -> None:
+        """Number what comes from 1 in a new epoch, under the name of ``agent``."""
+        with self._transaction():
+            self._put_meta("epoch", str(new_epoch()))
+            self._put_meta("next_seq", "1")
+            self._put_meta("agent", agent)
+        self._agent = self.owner = agent
 
     def remove(self, ids: Collection[int], **meta: str) -> None:
         """Forget batches that were acknowledged - or are given up: then ``meta`` carries the count of them,

@@ -10,7 +10,8 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from collector.directory import Q
+from collector.directory import Agent, Q
+from collector.runs import CERTAIN
 from wire.problem import NotFound
 
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -28,6 +29,22 @@ class AgentRow:
     enrolled_at: datetime
     revoked_at: datetime | None
     revoked_why: str | None
+    key_since: datetime
+    """When its key was made known."""
+    seen_twice_at: datetime | None
+    """When two programs last spoke in turn under this identity: a cloned or restored machine. None: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRow:
+    """What an agent may know of itself."""
+
+    agent: str
+    host: str
+    key_since: datetime
+    """When its key was made known."""
+    seen_twice_at: datetime | None
+    """When another program last spoke under this identity, too. None: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +62,20 @@ class TokenRow:
 
 async def listed(conn: Connection, tenant_id: int | None, limit: int = 1000) -> list[AgentRow]:
     """Agents of one tenant, newest first; None = of everybody."""
-    rows = await (await conn.execute(Q.agents, {"tenant_id": tenant_id, "limit": limit})).fetchall()
+    row = {"tenant_id": tenant_id, "limit": limit, "certain": CERTAIN}
+    rows = await (await conn.execute(Q.agents, row)).fetchall()
     return [AgentRow(*row) for row in rows]
+
+
+async def own(conn: Connection, agent: Agent) -> OwnRow:
+    """What an agent is told of itself."""
+    row = {"tenant_id": agent.scope.tenant_id, "agent_id": agent.agent_id}
+    found = await (await conn.execute(Q.agent_self, row)).fetchone()
+    if found is None:
+        raise NotFound(f"There is no agent {agent.agent_id.hex}.")
+    key_since, returned_at, returns = found
+    twice = returned_at if returns >= CERTAIN else None
+    return OwnRow(agent.agent_id.hex, agent.scope.host_name, key_since, twice)
 
 
 async def revoke(

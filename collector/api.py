@@ -13,7 +13,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
-from collector import agents, enrolment, keys, reading
+from collector import agents, enrolment, keys, reading, rotation
 from collector.directory import Directory
 from collector.enrolment import Enrolment
 from collector.rate import RateLimit
@@ -30,7 +30,9 @@ from collector.shapes import (
     Key,
     KeyBody,
     KeyMade,
+    KeyReplacementBody,
     Limit,
+    Replaced,
     Revoked,
     Text,
     Time,
@@ -82,8 +84,28 @@ def _add_agent_routes(
         for agent_id in (made.agent_id, *made.superseded):
             directory.forget_agent(agent_id)
         return EnrolledBody(
-            agent_id=made.agent_id.hex, tenant=made.tenant, deployment=made.deployment, host=made.host
+            agent_id=made.agent_id.hex,
+            tenant=made.tenant,
+            deployment=made.deployment,
+            host=made.host,
+            predecessors=[agent_id.hex for agent_id in made.predecessors],
         )
+
+    @routes.post("/v1/agent/key")
+    async def replace_key(request: Request, body: KeyReplacementBody) -> Replaced:
+        """Replace the calling agent's key; the old one is accepted for an overlap. Repeatable."""
+        agent = await directory.agent(request.headers.get("authorization"))
+        overlap = timedelta(days=settings.key_overlap_days)
+        done = await rotation.replace_key(pool, agent.agent_id, body.decoded(), clock(), overlap)
+        directory.forget_agent(agent.agent_id)
+        return Replaced(key_since=done.key_since, retires_at=done.retires_at)
+
+    @routes.get("/v1/agent")
+    async def get_own(request: Request) -> agents.OwnRow:
+        """What the collector knows of the calling agent: for its own diagnosis."""
+        agent = await directory.agent(request.headers.get("authorization"))
+        async with pool.connection() as conn:
+            return await agents.own(conn, agent)
 
     @routes.put("/v1/agent/facts")
     async def put_facts(request: Request, body: FactsBody) -> FactsStored:

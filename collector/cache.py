@@ -42,6 +42,11 @@ class TtlCache(Generic[K, V]):
         entry = self._entries.get(key)
         return entry[1] if entry is not None and self._monotonic() - entry[0] < self._ttl_s else None
 
+    def age_s(self, key: K) -> float:
+        """How old the value is, in seconds; without one: infinitely."""
+        entry = self._entries.get(key)
+        return self._monotonic() - entry[0] if entry is not None else float("inf")
+
     def put(self, key: K, value: V, asked_at: float) -> None:
         """Remember ``value``, as it was at ``asked_at`` (monotonic seconds)."""
         self._entries[key] = (asked_at, value)

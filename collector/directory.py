@@ -8,25 +8,35 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import PoolTimeout
 
 from alerting.evaluate import HostScope
 from collector import token
 from collector.cache import TtlCache
+from collector.runs import Heard, Runs, hear
 from storage.pool import Pool
 from storage.sql import Queries
 from wire.access import Principal, Role
 from wire.clock import Clock
 from wire.problem import Unauthorised
 
+log = logging.getLogger(__name__)
+
 Q = Queries.load("collector")
 API_KEY_PREFIX = "ucxk_"
+LOOK_AGAIN_S = 1.0
+"""An agent whose token is by no known key is looked up anew unless that was done this short a while ago."""
 PROVEN_TOKENS = 50_000
 """Tokens whose signature check is remembered; then all are forgotten (each lives only a minute)."""
 
@@ -68,6 +78,16 @@ class Agent(msgspec.Struct, frozen=True):
     public_key: bytes
     """Ed25519, 32 bytes."""
     revoked_at: datetime | None
+    replaced_keys: tuple[tuple[bytes, datetime], ...] = ()
+    """Keys that it had before, and until when they are accepted."""
+    predecessors: frozenset[str] = frozenset()
+    """Ids of the agents that spoke for this host before (32 hex digits): their batches may still come."""
+    run: str = ""
+    """Which start of its program spoke last."""
+
+    def keys(self, now: datetime) -> list[bytes]:
+        """The keys that are accepted at ``now``, the one in force first."""
+        return [self.public_key, *(key for key, until in self.replaced_keys if until > now)]
 
     @property
     def principal(self) -> Principal:
@@ -88,8 +108,14 @@ class _Proven(msgspec.Struct, frozen=True):
     public_key: bytes
 
 
+OnTwins = Callable[[Agent, datetime], None]
+"""Told when two programs speak under an agent's identity."""
+
+
 class Directory:
     """Authenticates bearer tokens; one per process."""
+
+    on_twins: OnTwins | None = None
 
     def __init__(
         self, pool: Pool, clock: Clock, *, ttl_s: float, monotonic: Callable[[], float] = time.monotonic
@@ -124,9 +150,12 @@ class Directory:
         agent = self._agents.young(claims.agent_id)
         if agent is None or agent.revoked_at is not None:
             return None
-        claims.check_time(self._clock())
-        if proven is None or proven.public_key != agent.public_key:
-            self._prove(bearer, claims, agent)
+        now = self._clock()
+        claims.check_time(now)
+        if proven and (proven.public_key == agent.public_key or proven.public_key in agent.keys(now)):
+            return agent
+        if claims.run not in ("", agent.run) or not self._is_proven(bearer, claims, agent, now):
+            return None  # who speaks is to be noted, or the key may be a new one: the database is asked
         return agent
 
     def forget_agent(self, agent_id: UUID) -> None:
@@ -152,24 +181,87 @@ class Directory:
             raise Unauthorised("No agent of this id is enrolled here.")
         if agent.revoked_at is not None:
             raise Unauthorised("This agent's credential was revoked; enrol the host again.", slug="revoked")
-        if proven is None or proven.public_key != agent.public_key:
-            self._prove(bearer, claims, agent)
+        if proven is None or proven.public_key not in agent.keys(self._clock()):
+            agent = await self._prove(bearer, claims, agent)
         return agent
 
-    def _prove(self, bearer: str, claims: token.Claims, agent: Agent) -> None:
-        """Check the signature, once per token: what is true of these bytes and this key stays true."""
-        if not claims.signed_by(agent.public_key):
-            raise Unauthorised("The token's signature is not by this agent's key.")
+    async def _prove(self, bearer: str, claims: token.Claims, agent: Agent) -> Agent:
+        """Check the signature, once per token: what is true of these bytes and this key stays true.
+
+        A key that we do not know may have been put in force through another collector a moment ago."""
+        good = self._is_proven(bearer, claims, agent, self._clock())
+        if not good and self._agents.age_s(agent.agent_id) > LOOK_AGAIN_S:
+            self._agents.forget(agent.agent_id)
+            agent = await self._agents.get(agent.agent_id, self._load_agent) or agent
+            good = agent.revoked_at is None and self._is_proven(bearer, claims, agent, self._clock())
+        if not good:
+            raise _not_signed(claims, agent)
+        if claims.run not in ("", agent.run):
+            await self._heard(agent, claims.run)
+        return agent
+
+    def _is_proven(self, bearer: str, claims: token.Claims, agent: Agent, now: datetime) -> bool:
+        """True when one of the agent's keys made the signature; then that is remembered."""
+        key = next((key for key in agent.keys(now) if claims.signed_by(key)), None)
+        if key is None:
+            return False
         if len(self._proven) >= PROVEN_TOKENS:
             self._proven.clear()
-        self._proven[bearer] = _Proven(claims, agent.public_key)
+        self._proven[bearer] = _Proven(claims, key)
+        return True
+
+    async def _heard(self, agent: Agent, run: str) -> None:
+        """Note who speaks under an identity. Trouble with that is no reason to turn the agent away."""
+        now = self._clock()
+        try:
+            async with self._pool.connection() as conn, conn.transaction():
+                heard = await note_run(conn, agent, run, now)
+        except (psycopg.Error, PoolTimeout, OSError) as fault:
+            log.warning("who speaks as agent %s could not be noted: %r", agent.agent_id.hex, fault)
+            return
+        self._agents.forget(agent.agent_id)
+        if heard is Heard.TWO:
+            log.warning(
+                "two agents speak in turn as %s of host %s", agent.agent_id.hex, agent.scope.host_name
+            )
+            if self.on_twins is not None:
+                self.on_twins(agent, now)
 
     async def _load_agent(self, agent_id: UUID) -> Agent | None:
         async with self._pool.connection() as conn:
             row = await (await conn.execute(Q.agent_by_id, {"agent_id": agent_id})).fetchone()
-        return Agent(agent_id, HostScope(*row[:6]), row[6], row[7]) if row else None
+        return _agent(agent_id, row) if row else None
 
     async def _load_key(self, key_hash: bytes) -> Principal | None:
         async with self._pool.connection() as conn:
             row = await (await conn.execute(Q.api_key_by_hash, {"key_hash": key_hash})).fetchone()
         return Principal(row[0], Role(row[1]), row[2], row[3]) if row else None
+
+
+def _agent(agent_id: UUID, row: tuple[Any, ...]) -> Agent:
+    replaced = tuple(zip(row[8], row[9], strict=True))
+    return Agent(
+        agent_id, HostScope(*row[:6]), row[6], row[7], replaced, frozenset(a.hex for a in row[10]), row[11]
+    )
+
+
+def _not_signed(claims: token.Claims, agent: Agent) -> Unauthorised:
+    if any(claims.signed_by(key) for key, _ in agent.replaced_keys):
+        return Unauthorised(
+            "This key was replaced and has retired; another copy of this host holds the newer one."
+            " Enrol this host again.",
+            slug="key-retired",
+        )
+    return Unauthorised("The token's signature is not by this agent's key.")
+
+
+async def note_run(conn: AsyncConnection[tuple[Any, ...]], agent: Agent, run: str, now: datetime) -> Heard:
+    """Remember which start of an agent's program speaks; what it says about the identity."""
+    scope = {"tenant_id": agent.scope.tenant_id, "agent_id": agent.agent_id}
+    row = await (await conn.execute(Q.run_lock, scope)).fetchone()
+    known = Runs(row[0], tuple(row[1]), row[2], row[3]) if row else None
+    runs, heard = hear(known, run, now)
+    if heard is not Heard.SAME:
+        former = {"former": list(runs.former), "returns": runs.returns, "returned_at": runs.returned_at}
+        await conn.execute(Q.run_save, {**scope, **former, "run": runs.current, "now": now})
+    return heard

@@ -47,6 +47,8 @@ class Enrolled(msgspec.Struct, frozen=True):
     host: str
     superseded: tuple[UUID, ...] = ()
     """Agents that spoke for this host until now."""
+    predecessors: tuple[UUID, ...] = ()
+    """All agents that ever spoke for this host: what their spools still hold may come from the new one."""
 
 
 async def issue_token(
@@ -132,4 +134,11 @@ async def _again(conn: Connection, token_hash: bytes, request: Enrolment, now: d
 async def _answer(conn: Connection, agent_id: UUID, superseded: tuple[UUID, ...]) -> Enrolled:
     row = await (await conn.execute(Q.agent_by_id, {"agent_id": agent_id})).fetchone()
     assert row is not None
-    return Enrolled(agent_id, tenant=row[1], deployment=row[3], host=row[5], superseded=superseded)
+    return Enrolled(
+        agent_id,
+        tenant=row[1],
+        deployment=row[3],
+        host=row[5],
+        superseded=superseded,
+        predecessors=tuple(row[10]),
+    )

@@ -2,8 +2,17 @@
 -- the caller knows it.
 
 -- name: agent_by_id
--- The credential and its whole scope, for checking a token and for evaluation.
-SELECT a.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name, a.public_key, a.revoked_at
+-- The credential and its whole scope, for checking a token and for evaluation; replaced keys, and who spoke for
+-- the host before.
+SELECT a.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name, a.public_key, a.revoked_at,
+       ARRAY(SELECT k.public_key FROM agent_key k
+             WHERE k.tenant_id = a.tenant_id AND k.agent_id = a.agent_id ORDER BY k.retires_at DESC LIMIT 4),
+       ARRAY(SELECT k.retires_at FROM agent_key k
+             WHERE k.tenant_id = a.tenant_id AND k.agent_id = a.agent_id ORDER BY k.retires_at DESC LIMIT 4),
+       ARRAY(SELECT f.agent_id FROM agent f
+             WHERE f.tenant_id = a.tenant_id AND f.host_id = a.host_id AND f.agent_id <> a.agent_id
+             ORDER BY f.enrolled_at DESC, f.agent_id LIMIT 16),
+       coalesce((SELECT r.run FROM agent_run r WHERE r.tenant_id = a.tenant_id AND r.agent_id = a.agent_id), '')
 FROM agent a
 JOIN host h ON h.tenant_id = a.tenant_id AND h.host_id = a.host_id
 JOIN tenant t ON t.tenant_id = a.tenant_id
@@ -95,10 +104,48 @@ RETURNING agent_id
 INSERT INTO agent (tenant_id, agent_id, host_id, public_key, enrolled_at)
 VALUES (%(tenant_id)s, %(agent_id)s, %(host_id)s, %(public_key)s, %(now)s)
 
+-- name: agent_lock
+-- An agent's key and whether it was revoked, locked: one change of the key at a time.
+SELECT tenant_id, public_key, revoked_at FROM agent WHERE agent_id = %(agent_id)s FOR UPDATE
+
+-- name: keys_replaced
+-- An agent's replaced keys.
+SELECT public_key, replaced_at, retires_at FROM agent_key
+WHERE tenant_id = %(tenant_id)s AND agent_id = %(agent_id)s
+
+-- name: key_replace
+-- Puts the new key in force and keeps the old one until it retires.
+WITH kept AS (
+    INSERT INTO agent_key (tenant_id, agent_id, public_key, replaced_at, retires_at)
+    VALUES (%(tenant_id)s, %(agent_id)s, %(old)s, %(now)s, %(retires_at)s))
+UPDATE agent SET public_key = %(new)s, key_since = %(now)s
+WHERE tenant_id = %(tenant_id)s AND agent_id = %(agent_id)s
+
+-- name: run_lock
+-- Who spoke under an identity, locked.
+SELECT run, former, returns, returned_at FROM agent_run
+WHERE tenant_id = %(tenant_id)s AND agent_id = %(agent_id)s FOR UPDATE
+
+-- name: run_save
+-- Who speaks under an identity now.
+INSERT INTO agent_run (tenant_id, agent_id, run, since, former, returns, returned_at)
+VALUES (%(tenant_id)s, %(agent_id)s, %(run)s, %(now)s, %(former)s, %(returns)s, %(returned_at)s)
+ON CONFLICT (tenant_id, agent_id) DO UPDATE
+SET run = EXCLUDED.run, since = EXCLUDED.since, former = EXCLUDED.former, returns = EXCLUDED.returns,
+    returned_at = EXCLUDED.returned_at
+
+-- name: agent_self
+-- What the collector tells an agent of itself.
+SELECT coalesce(a.key_since, a.enrolled_at), r.returned_at, coalesce(r.returns, 0)
+FROM agent a LEFT JOIN agent_run r ON r.tenant_id = a.tenant_id AND r.agent_id = a.agent_id
+WHERE a.tenant_id = %(tenant_id)s AND a.agent_id = %(agent_id)s
+
 -- name: agents
--- Agents within the caller's scope, newest first.
-SELECT a.agent_id, t.key, d.key, h.host_id, h.name, a.enrolled_at, a.revoked_at, a.revoked_why
+-- Agents within the caller's scope, newest first; ``seen_twice_at``: when two spoke under its identity last.
+SELECT a.agent_id, t.key, d.key, h.host_id, h.name, a.enrolled_at, a.revoked_at, a.revoked_why,
+       coalesce(a.key_since, a.enrolled_at), CASE WHEN r.returns >= %(certain)s THEN r.returned_at END
 FROM agent a
+LEFT JOIN agent_run r ON r.tenant_id = a.tenant_id AND r.agent_id = a.agent_id
 JOIN host h ON h.tenant_id = a.tenant_id AND h.host_id = a.host_id
 JOIN tenant t ON t.tenant_id = a.tenant_id
 JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id

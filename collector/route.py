@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
@@ -28,7 +29,7 @@ from collector.pending import Answer, BatchKey, Pending, at, clock_offset, shift
 from collector.problem import MethodNotAllowed
 from collector.settings import CollectorSettings
 from wire import limits
-from wire.batch import Batch, EventBatch, FrameBatch
+from wire.batch import Batch, Event, EventBatch, FrameBatch, Severity
 from wire.clock import Clock
 from wire.problem import (
     BadRequest,
@@ -41,6 +42,8 @@ from wire.problem import (
 from wire.receipt import Outcome, Receipt
 from wire.refusal import Refusal, UnknownVersion
 from wire.validate import check_width, decode_batch, decode_layout, read_key
+
+log = logging.getLogger(__name__)
 
 BATCHES = "/v1/batches"
 LAYOUTS = "/v1/layouts/"
@@ -66,6 +69,7 @@ class IngestApp:
         self._settings = settings
         self._clock = clock
         self._meters = meters
+        directory.on_twins = self.tell_of_twins
         self._keep = timedelta(days=min(limits.LEDGER_HORIZON_DAYS, settings.frame_retention_days))
 
     @staticmethod
@@ -137,6 +141,17 @@ class IngestApp:
         digest = hashlib.sha256(body).digest()
         return _pending(agent, body, digest, batch, layouts, received_at, sent_at, answer)
 
+    def tell_of_twins(self, agent: Agent, now: datetime) -> None:
+        """An event of the host, once a day, by the way that its own events take: so rules can speak of it."""
+        batch = twins_event(agent, now)
+        body = msgspec.msgpack.encode(batch)
+        answer: asyncio.Future[Receipt | Problem] = asyncio.get_running_loop().create_future()
+        digest = hashlib.sha256(f"{batch.seq}".encode()).digest()
+        try:
+            self._committer.offer(_pending(agent, body, digest, batch, {}, now, None, answer))
+        except Problem as problem:
+            log.warning("no room to tell of two agents as one: %s", problem.detail)
+
     async def _body(self, scope: Scope, receive: Receive, limit: int, content_limit: int) -> bytes:
         raw = await read_body(scope, receive, limit=limit, deadline_s=self._settings.body_deadline_s)
         return decode(raw, header(scope, b"content-encoding"), limit=content_limit)
@@ -178,6 +193,18 @@ class IngestApp:
         await self._layouts.register(_host(agent), body, self._clock())
 
 
+def twins_event(agent: Agent, now: datetime) -> EventBatch:
+    """The event. Its batch has an epoch that no agent can have and the day as its number: one a day is
+    stored, whichever collector notices, and however often."""
+    at_ms = int(now.timestamp() * 1000)
+    text = (
+        "Two agents speak in turn under this host's identity: the machine was cloned, or restored beside"
+        " itself. Find the other one, then enrol one of the two again (ucx-agent enrol --again)."
+    )
+    told = Event(at_ms, "ucx-collector", "agent.cloned", Severity.WARNING, text)
+    return EventBatch(1, "events", agent.agent_id.hex, 0, at_ms // 86_400_000, [told])
+
+
 class OutsideWindow(Refusal):
     """A sample older than what we keep, or from the future."""
 
@@ -217,8 +244,11 @@ def _own_batch(body: bytes, agent: Agent) -> Batch:
 
 
 def _require_own(named: str, agent: Agent) -> None:
-    """Not a permanent refusal: a host with the wrong credential keeps its data until that is put right."""
-    if named != agent.agent_id.hex:
+    """The agent's own, or of an agent that spoke for the same host before it was enrolled anew: such a batch
+    keeps its name, so that the ledger knows it if it came before.
+
+    Not a permanent refusal: a host with the wrong credential keeps its data until that is put right."""
+    if named != agent.agent_id.hex and named not in agent.predecessors:
         raise Forbidden(
             f"The batch is by agent {named}, the credential is of agent {agent.agent_id.hex}.",
             slug="other-agent",
@@ -227,6 +257,10 @@ def _require_own(named: str, agent: Agent) -> None:
 
 def _host(agent: Agent) -> HostKey:
     return HostKey(agent.scope.tenant_id, agent.scope.host_id)
+
+
+def _sender(agent: Agent, batch: Batch) -> bytes:
+    return agent.agent_id.bytes if batch.agent == agent.agent_id.hex else bytes.fromhex(batch.agent)
 
 
 def _digests(batch: Batch) -> Collection[bytes]:
@@ -244,7 +278,7 @@ def _pending(
     answer: Answer,
 ) -> Pending:
     return Pending(
-        key=BatchKey(agent.scope.tenant_id, agent.agent_id.bytes, batch.epoch, batch.seq),
+        key=BatchKey(agent.scope.tenant_id, _sender(agent, batch), batch.epoch, batch.seq),
         digest=digest,
         scope=agent.scope,
         batch=batch,

@@ -16,6 +16,8 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     credential_cache_s: Annotated[float, Meta(ge=0, le=60)] = 30.0
     """How long a credential is believed without asking the database, in seconds."""
+    key_overlap_days: Annotated[float, Meta(gt=0, le=90)] = 7.0
+    """How long an agent's replaced key is accepted beside the new one, in days."""
     linger_s: Annotated[float, Meta(ge=0, le=1)] = 0.002
     """How long an idle committer waits for company before it commits a lone batch, in seconds."""
     group_batches: Count = 256

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import Path, Query
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from collector.rotation import Replacement
 from wire.access import Role
 
 MAX_ID = 2**63 - 1
@@ -55,6 +56,8 @@ Facts = Annotated[
     Field(max_length=32),
 ]
 PublicKey = Annotated[str, StringConstraints(min_length=43, max_length=44), AfterValidator(_public_key)]
+Signature = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{86}$")]
+"""base64url of an Ed25519 signature's 64 bytes."""
 Id = Annotated[int, Path(ge=1, le=MAX_ID)]
 HostParameter = Annotated[int, Query(ge=1, le=MAX_ID, description="Id of the host")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most rows in the answer")]
@@ -89,6 +92,22 @@ class EnrolledBody(BaseModel):
     tenant: str
     deployment: str
     host: str
+    predecessors: list[str] = Field(default_factory=list)
+    """Agents that spoke for this host before, newest first: their undelivered batches may still be sent."""
+
+
+class KeyReplacementBody(Strict):
+    """An agent's new key, signed by the old one and by itself (wire/rotation.py)."""
+
+    old_key: PublicKey
+    new_key: PublicKey
+    signed_by_old: Signature
+    signed_by_new: Signature
+
+    def decoded(self) -> Replacement:
+        """As bytes."""
+        texts = (self.old_key, self.new_key, self.signed_by_old, self.signed_by_new)
+        return Replacement(*(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) for text in texts))
 
 
 class TokenBody(Strict):
@@ -120,6 +139,13 @@ class KeyMade(BaseModel):
 
     api_key_id: int
     key: str
+
+
+class Replaced(BaseModel):
+    """Since when an agent's new key counts, and until when the old one is accepted."""
+
+    key_since: datetime
+    retires_at: datetime
 
 
 class Revoked(BaseModel):

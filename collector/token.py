@@ -2,6 +2,7 @@
 
     header   {"alg": "EdDSA", "kid": <agent id, 32 hex digits>}
     claims   {"iss": <agent id>, "aud": "ucx-collector", "iat": s, "exp": s}     exp - iat <= 600 s
+             "run" (optional): the name of this start of the agent's program, up to 32 letters and digits
 
 Nothing here asks a database or a clock: ``read`` takes the text apart and checks all that needs no key,
 ``Claims.signed_by`` checks the signature. One algorithm is accepted, so nothing can be confused with another.
@@ -29,6 +30,7 @@ LEEWAY_S = 60
 MAX_LIFE_S = 600
 MAX_TOKEN_CHARS = 4096
 _AGENT_ID = re.compile(r"[0-9a-f]{32}")
+_RUN = re.compile(r"[A-Za-z0-9]{1,32}")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -42,6 +44,7 @@ class _Payload(msgspec.Struct, frozen=True):
     aud: str
     iat: float
     exp: float
+    run: str = ""
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -54,6 +57,8 @@ class Claims(msgspec.Struct, frozen=True):
     """Seconds since 1970, by the agent's clock."""
     signed: bytes
     signature: bytes
+    run: str = ""
+    """Which start of the agent's program speaks; empty when it does not say."""
 
     def check_time(self, now: datetime) -> None:
         """Raise Unauthorised unless ``now`` is within the token's life, give or take the leeway."""
@@ -90,7 +95,8 @@ def read(token: str) -> Claims:
     if not 0 < payload.exp - payload.iat <= MAX_LIFE_S:
         raise Unauthorised(f"The token's life must be more than 0 and at most {MAX_LIFE_S} s.")
     signed = f"{parts[0]}.{parts[1]}".encode("ascii")
-    return Claims(UUID(hex=header.kid), payload.iat, payload.exp, signed, _unpack(parts[2]))
+    run = payload.run if _RUN.fullmatch(payload.run) else ""
+    return Claims(UUID(hex=header.kid), payload.iat, payload.exp, signed, _unpack(parts[2]), run)
 
 
 def _decode(part: str, kind: type[T]) -> T:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from agent import delivery
 from agent.delivery import BREATHER_S, MAX_BURST, Delivered, Order, Reply, choose, judge, slower
 from agent.store import MEMORY_IDS, Stored
-from tests.agent.collector import AGENT
 
 statuses = st.sampled_from([200, 201, 204, 301, 302, 400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 511])
 texts = st.text(max_size=60)
@@ -31,7 +30,7 @@ def stored(key: int) -> Stored:
 @given(replies)
 def test_no_answer_but_a_receipt_delivers(reply: Reply) -> None:
     """Whatever comes back, judging never raises, and only the batch's own receipt lets it go."""
-    verdict = judge(reply, stored(1), AGENT, 1.7e9)
+    verdict = judge(reply, stored(1), 1.7e9)
     assert not isinstance(verdict, Delivered)
     if isinstance(verdict, delivery.Later) and verdict.wait_s is not None:
         assert 0 <= verdict.wait_s <= delivery.LONGEST_RETRY_AFTER_S

@@ -48,7 +48,6 @@ class Bench:
             self.transport,
             TokenMaker(key, AGENT),
             self.time,
-            AGENT,
             longest_backoff_s=60.0,
             chance=lambda: 0.5,
             monotonic=lambda: self.passed_s,

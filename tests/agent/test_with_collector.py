@@ -44,7 +44,7 @@ def deliver(state: Path, url: str, agent_id: str) -> None:
     spool = Spool(state, agent_id, max_bytes=1 << 20, max_age_s=1e6, now_ms=timekeeper.stamp_ms)
     transport = Transport(url)
     tokens = TokenMaker(load_key(state), agent_id)
-    shipper = Shipper(spool, transport, tokens, timekeeper, agent_id, longest_backoff_s=1.0)
+    shipper = Shipper(spool, transport, tokens, timekeeper, longest_backoff_s=1.0)
     spool.put_layout(DIGEST, LAYOUT)
     now = timekeeper.stamp_ms()
     spool.put_events([Event(now, "ucx-agent", "agent.start", Severity.INFO, "hello", {"a.b": "c"})], 0)
@@ -130,9 +130,7 @@ class Half:
         self.time.resume(self.spool.get)
         self.transport = Transport(url)
         tokens = TokenMaker(load_key(state), agent_id)
-        self.shipper = Shipper(
-            self.spool, self.transport, tokens, self.time, agent_id, longest_backoff_s=0.01
-        )
+        self.shipper = Shipper(self.spool, self.transport, tokens, self.time, longest_backoff_s=0.01)
         self.spool.put_layout(DIGEST, LAYOUT)
 
     def put(self) -> int:

@@ -91,7 +91,6 @@ def main() -> None:
         Transport(arguments.collector, total_s=5.0),
         TokenMaker(key, identity.agent_id),
         timekeeper,
-        identity.agent_id,
         longest_backoff_s=0.5,
     )
     threading.Thread(target=shipper.run, daemon=True).start()
