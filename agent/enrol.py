@@ -77,7 +77,7 @@ def enrol(
     """Enrol this host. Repeatable: the key is kept, so an answer that was lost can be asked for again.
 
     A host that is enrolled already gets a new key; until the new identity is written, the old one is whole.
-    What it has not delivered goes on under its former name - when the collector says that this host bore it."""
+    What it has not delivered goes on under its former name - if the collector says that this host bore it."""
     prepare_state(state)
     known = _known(state)
     pending = PENDING_KEY if known else KEY_FILE

@@ -33,6 +33,7 @@ async def test_enrolment_and_delivery_meet_the_real_collector(tmp_path: Path, da
         token = await front.enrolment_token()
         identity = await asyncio.to_thread(enrol, tmp_path, front.url, token, "web-1")
         assert (identity.tenant, identity.deployment, identity.host) == ("acme", "main", "web-1")
+        (tmp_path / "agent.json").unlink()
         again = await asyncio.to_thread(enrol, tmp_path, front.url, token, "web-1")
         assert again == identity, "the answer was lost: the same token and key get the same answer"
         await asyncio.to_thread(deliver, tmp_path, front.url, identity.agent_id)
