@@ -97,7 +97,8 @@ class OperationsAlarm(msgspec.Struct, frozen=True):
 
     alarm_id: int
     kind: str
-    """``mass-silence``: so many hosts fell silent together that it is probably us."""
+    """``mass-silence``: so many hosts fell silent together that it is probably us; ``front-door``: ours is
+    closed."""
     from_at: datetime
     """Silences that began from here on are held back."""
     opened_at: datetime

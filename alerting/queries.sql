@@ -206,6 +206,10 @@ INSERT INTO front_door (open_since, proven_at) VALUES (%(now)s, %(now)s)
        proven_at = greatest(front_door.proven_at, excluded.proven_at)
 RETURNING open_since;
 
+-- name: door_proven
+-- When our front door was last proven open.
+SELECT proven_at FROM front_door;
+
 -- name: quiet_hosts
 -- Hosts without a receipt since a time, with their state as of now (unlocked: a reason to look, no more).
 SELECT s.tenant_id, t.key, d.deployment_id, d.key, s.host_id, h.name, s.last_seen, s.state

@@ -42,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """For one such probe."""
     front_door_grace_s: float = 60.0
     """Without proof for longer than this, the door counts as closed, and silence is measured anew."""
+    front_door_alarm_s: float = 120.0
+    """Not proven open for so long, our own operations are told."""
     pushed_priorities: dict[str, Annotated[int, PRIORITY]] = msgspec.field(default_factory=_SEVERITIES.copy)
     """Value of a pushed alert's ``severity`` -> priority. Any other value, or none, is P4: never paged."""
     resolve_timeout_s: float = 300.0
