@@ -27,7 +27,7 @@ from oncall.simulator.web import application
 from oncall.targets import OrderedList, Targets
 from storage.pool import Pool
 from tests.oncall.world import web
-from wire.clock import utcnow
+from wire.clock import Clock, utcnow
 
 SID, TOKEN, OWN = "AC" + "0" * 31 + "2", "lab-token", "+15005550006"
 
@@ -79,8 +79,10 @@ class Lab:
         exchange: Exchange,
         http: httpx.AsyncClient,
         apps: dict[str, Any],
+        clock: Clock = utcnow,
     ) -> None:
         self.apps = apps
+        self.clock = clock
         self.pool = pool
         self.settings = settings
         self.exchange = exchange
@@ -92,7 +94,7 @@ class Lab:
         calls = Calls(self.settings, self.http)
         messenger = Messenger(self.settings, self.http)
         targets = self.targets or OrderedList(self.settings)
-        return Pager(pool or self.pool, self.settings, utcnow, calls, messenger, targets)
+        return Pager(pool or self.pool, self.settings, self.clock, calls, messenger, targets)
 
     def script(self, **change: Any) -> None:
         """As ``POST /script``."""
@@ -125,7 +127,13 @@ class Lab:
 
 @asynccontextmanager
 async def lab(
-    pool: Pool, *, providers: int = 1, journal: Path | None = None, **changes: Any
+    pool: Pool,
+    *,
+    providers: int = 1,
+    journal: Path | None = None,
+    clock: Clock = utcnow,
+    pace: Pace = Pace(0.02, 0.001),  # noqa: B008 - frozen
+    **changes: Any,
 ) -> AsyncIterator[Lab]:
     """A lab with short pauses. Further providers are the same company under other names."""
     apps: dict[str, Any] = {}
@@ -154,11 +162,11 @@ async def lab(
     account = Account(SID, TOKEN, frozenset({OWN}))
     log = Journal(journal, utcnow)
     async with httpx.AsyncClient(transport=wire) as http:
-        exchange = Exchange(account, quiet, http, log, utcnow, lambda line: None, Pace(0.02, 0.001))
+        exchange = Exchange(account, quiet, http, log, clock, lambda line: None, pace)
         exchange.sms_url = "http://ours/v1/oncall/sms/inbound?via=p1"
-        apps["company"], apps["ours"] = application(exchange, log), web(pool, settings)
+        apps["company"], apps["ours"] = application(exchange, log), web(pool, settings, clock=clock)
         try:
-            yield Lab(pool, settings, exchange, http, apps)
+            yield Lab(pool, settings, exchange, http, apps, clock)
         finally:
             await exchange.close()
             log.close()

@@ -25,7 +25,7 @@ from oncall.settings import Settings, VoiceProvider
 from oncall.simulator.__main__ import DEMO_NUMBER, DEMO_SID, DEMO_TOKEN
 from storage.pool import Pool
 from wire.access import Principal, Role
-from wire.clock import utcnow
+from wire.clock import Clock, utcnow
 from wire.problem import CONTENT_TYPE, Problem
 
 ANNA, BEN, CARLA = "+390584000001", "+390584000002", "+390584000003"
@@ -141,10 +141,10 @@ def settings_for_url(company_url: str, public_url: str, **changes: Any) -> Setti
 STAFF = Principal("sofia", Role.SUPPORT)
 
 
-def web(pool: Pool, settings: Settings, principal: Principal = STAFF) -> FastAPI:
+def web(pool: Pool, settings: Settings, principal: Principal = STAFF, clock: Clock = utcnow) -> FastAPI:
     """Our routes as composition mounts them."""
     app = FastAPI()
-    app.include_router(router(pool, settings, utcnow))
+    app.include_router(router(pool, settings, clock))
 
     @app.middleware("http")
     async def authenticated(
