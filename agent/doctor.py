@@ -10,57 +10,29 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator
-from enum import StrEnum
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from agent import status
+from agent import status, whoami
+from agent.asking import signed
 from agent.checks.database import open_database
-from agent.clock import Timekeeper, observe
+from agent.clock import Timekeeper
 from agent.config import Config, ConfigError, load_config
 from agent.databases import DatabaseFault, DatabaseRule
-from agent.delivery import Reply, date_s, read_problem
+from agent.delivery import Reply, read_problem
+from agent.finding import Finding, Level, ok, problem, warning
 from agent.identity import Identity, IdentityError, load_identity, load_key
 from agent.options import Options
 from agent.preview import look
 from agent.proxy import Proxy
 from agent.proxy import choose as choose_proxy
 from agent.run import BadAddress, collector_url
-from agent.token import sign
 from agent.transport import NotTrusted, Transport, Unreachable, tls_context
 from wire.clock import Clock, utcnow
 
 _CONNECT_S = 5.0
 _LOW_SPACE = 64 << 20
-
-
-class Level(StrEnum):
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-
-class Finding(NamedTuple):
-    """The answer to one question."""
-
-    subject: str
-    level: Level
-    what: str
-    do: str = ""
-    """What the administrator can do; empty when nothing is to be done."""
-
-
-def ok(subject: str, what: str) -> Finding:
-    return Finding(subject, Level.OK, what)
-
-
-def warning(subject: str, what: str, do: str) -> Finding:
-    return Finding(subject, Level.WARNING, what, do)
-
-
-def problem(subject: str, what: str, do: str) -> Finding:
-    return Finding(subject, Level.PROBLEM, what, do)
 
 
 def examine(options: Options, clock: Clock = utcnow) -> Iterator[Finding]:
@@ -80,6 +52,7 @@ def examine(options: Options, clock: Clock = utcnow) -> Iterator[Finding]:
         identity = load_identity(options.state_dir)
         load_key(options.state_dir)
         yield ok("identity", f"host '{identity.host}' of {identity.tenant}/{identity.deployment}")
+        yield from whoami.here(identity, status.read(options.state_dir))
     except IdentityError as fault:
         yield problem("identity", str(fault), "Ask the support team for an enrolment token, then enrol.")
     yield from _collector(options, config, identity, clock)
@@ -266,37 +239,28 @@ def _talk(
     clock: Clock,
     proxy: Proxy | None,
 ) -> Iterator[Finding]:
-    """Ask for a layout that nobody has: the answer proves collector, clock and credential."""
-    timekeeper = Timekeeper(clock)
-    headers = {}
+    """Send an empty batch: the answer proves collector, clock and credential."""
+    timekeeper, key = Timekeeper(clock), None
     if identity is not None:
-        try:
-            headers = _credential(options.state_dir, identity, timekeeper)
-        except IdentityError:
-            identity = None
+        with suppress(IdentityError):
+            key = load_key(options.state_dir, identity.key)
     transport = Transport(url, options.ca_file or config.ca_file, proxy=proxy)
+    ask = signed(transport, key, identity.agent_id if identity else "", timekeeper)
     try:
-        sent = timekeeper.raw_s()
-        reply = transport.request("POST", "/v1/batches", b"", headers)
-        received = timekeeper.raw_s()
+        reply = ask("POST", "/v1/batches", b"", {})
+        yield from _answer(reply, known=key is not None)
+        yield from _clock(timekeeper)
+        if key is not None and reply.status not in (401, 429, 503) and read_problem(reply):
+            yield from whoami.at_the_collector(ask)
     except NotTrusted as fault:
         yield _untrusted(str(fault))
-        return
     except Unreachable as fault:
         yield problem("collector", str(fault), "Is this the collector's address? Does a proxy interfere?")
-        return
     finally:
         transport.close()
-    yield from _answer(reply, identity)
-    yield from _clock(reply, sent, received)
 
 
-def _credential(state: Path, identity: Identity, timekeeper: Timekeeper) -> dict[str, str]:
-    token = sign(load_key(state), identity.agent_id, int(timekeeper.raw_s()))
-    return {"Authorization": f"Bearer {token}", "UCX-Sent-At": str(timekeeper.stamp_ms())}
-
-
-def _answer(reply: Reply, identity: Identity | None) -> Iterator[Finding]:
+def _answer(reply: Reply, *, known: bool) -> Iterator[Finding]:
     said = read_problem(reply)
     if said is None:
         yield problem(
@@ -304,22 +268,18 @@ def _answer(reply: Reply, identity: Identity | None) -> Iterator[Finding]:
             f"status {reply.status} ({reply.content_type or 'no type'}) is not the collector's answer",
             "A proxy or another server answers in its place: nothing is deleted, but nothing is delivered.",
         )
-    elif reply.status == 401 and identity is not None:
-        yield problem(
-            "credential", said.detail or "it is not accepted", "Revoked? Ask for a token, enrol again."
-        )
+    elif reply.status == 401 and known:
+        yield whoami.refused(reply)
     elif reply.status in (429, 503):
         yield warning("collector", f"it is busy: {said.detail}", "Nothing: the agent tries again by itself.")
     else:
-        yield ok("collector", "it answers" + (" and accepts this host's credential" if identity else ""))
+        yield ok("collector", "it answers" + (" and accepts this host's credential" if known else ""))
 
 
-def _clock(reply: Reply, sent_s: float, received_s: float) -> Iterator[Finding]:
-    date = date_s(reply.date)
-    seen = observe(sent_s, received_s, date) if date is not None else None
-    if seen is None:
+def _clock(timekeeper: Timekeeper) -> Iterator[Finding]:
+    offset = timekeeper.offset_s()
+    if offset is None:
         return
-    offset = (seen.low + seen.high) / 2
     if abs(offset) > 30:
         yield warning("clock", f"it is {offset:+.0f} s off", "Switch on time synchronisation (NTP).")
     else:

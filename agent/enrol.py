@@ -28,6 +28,7 @@ from agent.identity import (
     save_identity,
     sweep_keys,
 )
+from agent.machine import fingerprint
 from agent.proxy import Proxy
 from agent.transport import Transport, Unreachable
 from wire.batch import AgentId
@@ -96,7 +97,9 @@ def enrol(
     finally:
         transport.close()
     answer = read_answer(reply)
-    identity = Identity(answer.agent_id, answer.tenant, answer.deployment, answer.host, collector_url)
+    identity = Identity(
+        answer.agent_id, answer.tenant, answer.deployment, answer.host, collector_url, machine=fingerprint()
+    )
     if known:
         key = load_key(state, pending)
         keep_key(state, key_name(key), key)

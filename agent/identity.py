@@ -62,6 +62,8 @@ class Identity(msgspec.Struct, frozen=True):
     """Until when it does, seconds since 1970."""
     key_since: float = 0.0
     """When ``key`` was put in force, seconds since 1970; 0: at enrolment."""
+    machine: str = ""
+    """Fingerprint of the machine that was enrolled (agent/machine.py); empty when it was not known."""
     predecessors: tuple[AgentId, ...] = ()
     """Agents that spoke for this host before: what they had not delivered goes on under their names."""
 

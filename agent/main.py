@@ -116,7 +116,8 @@ def _check(parsed: argparse.Namespace) -> int:
 
 
 def _doctor(parsed: argparse.Namespace) -> int:
-    from agent.doctor import Level, examine
+    from agent.doctor import examine
+    from agent.finding import Level
 
     worst = 0
     for finding in examine(_options(parsed)):

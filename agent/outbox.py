@@ -27,6 +27,7 @@ SEVERITIES = {
     "spool.corrupt": Severity.ERROR,
     "batch.refused": Severity.ERROR,
     "batch.renumbered": Severity.WARNING,
+    "host.machine": Severity.WARNING,
     "agent.key": Severity.INFO,
     "config.refused": Severity.WARNING,
     "events.incomplete": Severity.WARNING,

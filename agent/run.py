@@ -23,6 +23,7 @@ from agent.clock import Timekeeper
 from agent.config import Config, ConfigError, load_config
 from agent.identity import Identity, load_identity
 from agent.keychain import Keychain
+from agent.machine import fingerprint, is_another
 from agent.measure import Measurer
 from agent.options import Options
 from agent.outbox import Outbox
@@ -163,6 +164,8 @@ class Agent:
             self._outbox.event("host.boot", "The host has started anew since the agent last ran.")
         if known != boot:
             self._spool.remember(boot_id=boot)
+        if is_another(self._identity.machine, fingerprint()):
+            self._outbox.event("host.machine", "The agent's files were made on another machine.")
         facts = {"agent.version": VERSION, "os.type": sys.platform, "os.version": platform.release()[:200]}
         self._outbox.event("agent.start", f"ucx-agent {VERSION} started.", facts)
         log.info("ucx-agent %s measures host '%s'", VERSION, self._identity.host)
@@ -177,7 +180,14 @@ class Agent:
 
     def _write_status(self, *, stopped: bool) -> None:
         condition, total = self._shipper.condition, self._spool.total()
-        said = status.of(self._time, condition, total, self._spool.counters, stopped=stopped)
+        said = status.of(
+            self._time,
+            condition,
+            total,
+            self._spool.counters,
+            stopped=stopped,
+            renumbered=self._spool.renumbered,
+        )
         status.write(self._options.state_dir, said)
 
     def reload(self) -> None:

@@ -69,6 +69,8 @@ class Spool:
         """Batches that are to be forgotten as soon as the disk can be written again."""
         self.counters = dict.fromkeys(_COUNTERS, 0)
         """Since this spool was made; they survive restarts and damaged files where they can be read."""
+        self.renumbered = 0
+        """Batches whose number was taken by other content, since this spool was made."""
         self._memory: Store | None = None
         self._closed = False
         self._disk = self._open()
@@ -87,6 +89,7 @@ class Spool:
             return None
         for name in _COUNTERS:
             self.counters[name] = max(self.counters[name], _count(store.get(name)))
+        self.renumbered = _count(store.get("renumbered"))
         return store
 
     def _open_file(self) -> Store:
@@ -327,6 +330,8 @@ class Spool:
             except sqlite3.Error as fault:
                 log.warning("cannot renumber a batch now: %s", fault)
                 return
+            self.renumbered += 1
+            self.remember(renumbered=str(self.renumbered))
             self._report("batch.renumbered", f"{reason} This machine was probably reverted or cloned.")
 
     def _forget(self, batch: Stored, **meta: str) -> None:

@@ -33,6 +33,8 @@ class Status(msgspec.Struct, frozen=True):
     counters: dict[str, int]
     stopped: bool = False
     """The agent was stopped in good order."""
+    renumbered: int = 0
+    """Batches whose number was taken: the machine was reverted or cloned."""
 
 
 def of(
@@ -42,6 +44,7 @@ def of(
     counters: Mapping[str, int],
     *,
     stopped: bool,
+    renumbered: int = 0,
 ) -> Status:
     """The status of a running agent."""
     return Status(
@@ -56,6 +59,7 @@ def of(
         total.bytes,
         dict(counters),
         stopped,
+        renumbered,
     )
 
 

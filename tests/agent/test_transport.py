@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor import Level, examine
+from agent.doctor import examine
+from agent.finding import Level
 from agent.options import Options
 from agent.proxy import DIRECT, Proxy, choose, fault_of_proxy, parse
 from agent.transport import NotTrusted, Transport, Unreachable

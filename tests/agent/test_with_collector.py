@@ -10,10 +10,10 @@ import pytest
 
 from agent.clock import Timekeeper
 from agent.enrol import enrol
-from agent.identity import load_key
+from agent.identity import load_identity, load_key
 from agent.shipper import Shipper
 from agent.spool import Spool
-from agent.token import TokenMaker
+from agent.token import TokenMaker, new_run
 from agent.transport import Transport
 from tests.agent.kit import LAYOUT
 from tests.collector.kit import WoundClock, running
@@ -127,11 +127,18 @@ class Half:
 
     def __init__(self, state: Path, url: str, agent_id: str, clock: Clock = utcnow) -> None:
         self.time = Timekeeper(clock)
-        self.spool = Spool(state, agent_id, max_bytes=1 << 20, max_age_s=1e6, now_ms=self.time.steady_ms)
+        self.spool = Spool(
+            state,
+            agent_id,
+            max_bytes=1 << 20,
+            max_age_s=1e6,
+            now_ms=self.time.steady_ms,
+            predecessors=load_identity(state).predecessors,
+        )
         self.time.resume(self.spool.get)
         self.transport = Transport(url)
-        tokens = TokenMaker(load_key(state), agent_id)
-        self.shipper = Shipper(self.spool, self.transport, tokens, self.time, longest_backoff_s=0.01)
+        self.tokens = TokenMaker(load_key(state), agent_id, new_run())
+        self.shipper = Shipper(self.spool, self.transport, self.tokens, self.time, longest_backoff_s=0.01)
         self.spool.put_layout(DIGEST, LAYOUT)
 
     def put(self) -> int:
