@@ -247,7 +247,7 @@ def _talk(
     transport = Transport(url, options.ca_file or config.ca_file, proxy=proxy)
     ask = signed(transport, key, identity.agent_id if identity else "", timekeeper)
     try:
-        reply = ask("POST", "/v1/batches", b"", {})
+        reply = ask("POST", "/v1/batches", b"", {"UCX-Sent-At": str(timekeeper.stamp_ms())})
         yield from _answer(reply, known=key is not None)
         yield from _clock(timekeeper)
         if key is not None and reply.status not in (401, 429, 503) and read_problem(reply):

@@ -117,8 +117,10 @@ class Handler(BaseHTTPRequestHandler):
             self.problem(401, "unauthorised", detail="The token is not accepted.")
         elif self.path == "/v1/batches":
             self._batch()
-        else:
+        elif self.path.startswith("/v1/layouts/"):
             self._layout()
+        else:
+            self.problem(404, "not-found", detail="A collector of an earlier version.")
 
     def _enrol(self) -> None:
         asked = json.loads(self.body)
