@@ -1,5 +1,5 @@
-"""A small load balancer of bad manners: every request goes to another collector, some go to two at once, and
-some answers never come back.
+"""A small load balancer of bad manners: every request goes to another collector, half of them go to two at
+once, and some answers never come back.
 
 It does what real ones do: a collector that does not take the connection is passed over, one that dies before
 it has answered becomes a 502 with a page of the balancer's own. The bad manners are what real ones do
@@ -17,7 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
-TWICE_SHARE = 0.1
+TWICE_SHARE = 0.5
 """Of the requests that go to two collectors at the same time."""
 LOST_SHARE = 0.05
 """Of the answers that never come back."""

@@ -15,7 +15,7 @@ import msgspec
 
 from tests.kill.twins import acknowledge_before_commit, no_host_lock, no_ledger
 
-WINDOW_S = 0.02
+WINDOW_S = 0.05
 
 
 def state_without_version() -> None:
@@ -40,30 +40,49 @@ def state_without_version() -> None:
     evaluate.lock_hosts, evaluate.save_outcomes = cached, remembered
 
 
-def noted_before_commit() -> None:
-    """A (host, layout) pair counts as noted before the transaction that notes it has committed."""
-    from collector.commit import IngestCommit
+def layouts_before_commit() -> None:
+    """A layout is believed before the transaction that registers it has committed, and no frame's commit asks
+    for it again; a third of these transactions are rolled back."""
+    import psycopg
 
-    store = IngestCommit._store
+    from collector import commit, layouts
+    from collector.directory import Q
 
-    async def early(self: IngestCommit, conn: Any, group: Sequence[Any]) -> Any:
-        verdicts, pairs = await store(self, conn, group)
-        self._noted |= pairs
-        await asyncio.sleep(5 * WINDOW_S if pairs else 0)
-        return verdicts, pairs
+    admit = layouts.LayoutStore._admit
 
-    IngestCommit._store = early  # type: ignore[method-assign]
+    async def believed(
+        self: layouts.LayoutStore, conn: Any, host: Any, digest: bytes, body: bytes, now: Any
+    ) -> None:
+        await admit(self, conn, host, digest, body, now)
+        row = {"tenant_id": host.tenant_id, "digests": [digest]}
+        stored = await (await conn.execute(Q.layout_find, row)).fetchone()
+        self._cache[host.tenant_id, digest] = layouts.StoredLayout(stored[1], layouts.decode(body))
+        self._remember(host, {digest})
+        if random.random() < 1 / 3:
+            raise psycopg.OperationalError("rolled back, on purpose")
+
+    async def unasked(*_: Any) -> None:
+        return None
+
+    layouts.LayoutStore._admit = believed  # type: ignore[method-assign]
+    commit._note_layouts = unasked  # type: ignore[assignment]
 
 
 def locks_in_any_order() -> None:
-    """Each group locks its hosts in the order in which their batches came."""
+    """Each group locks its hosts in an order of its own, and takes its time; groups are large."""
     from alerting import evaluate
+    from collector.group import Committer
+
+    async def patient(_: Committer) -> None:
+        await asyncio.sleep(6 * WINDOW_S)
+
+    Committer._linger = patient  # type: ignore[assignment,method-assign]
 
     lock = evaluate.lock_hosts
 
     async def one_by_one(conn: Any, keys: Any, now: Any) -> Any:
         states: dict[Any, Any] = {}
-        for key in random.sample(list(keys), len(keys)):
+        for key in sorted(keys, reverse=random.random() < 0.5):
             states |= await lock(conn, [key], now)
             await asyncio.sleep(WINDOW_S)
         return states
@@ -73,10 +92,10 @@ def locks_in_any_order() -> None:
 
 TWINS: dict[str, Callable[[], None]] = {
     "acknowledge-before-commit": acknowledge_before_commit,
+    "layouts-before-commit": layouts_before_commit,
     "locks-in-any-order": locks_in_any_order,
     "no-host-lock": no_host_lock,
     "no-ledger": no_ledger,
-    "noted-before-commit": noted_before_commit,
     "state-without-version": state_without_version,
 }
 

@@ -16,7 +16,7 @@ def test_hosts_move_between_three_collectors_that_are_killed_and_nothing_disagre
     the one of a single evaluator, and PostgreSQL had no deadlock to break.
 
     Broken twins, each seen to fail by ``python -m tests.kill --story collectors --twin ...``:
-    acknowledge-before-commit, locks-in-any-order, no-host-lock, no-ledger, noted-before-commit, and the one
+    acknowledge-before-commit, layouts-before-commit, locks-in-any-order, no-host-lock, no-ledger, and the one
     below."""
     result = collectors.run(5, 3, None, print)
     assert result.faults == []
