@@ -76,6 +76,14 @@ class Hold(NamedTuple):
     reason: str
 
 
+class Narrow(NamedTuple):
+    """A layout has series that find no room: without them it is taken."""
+
+    over: frozenset[int]
+    """Their indexes."""
+    reason: str
+
+
 class Unaccepted(NamedTuple):
     """The collector does not accept our credential (now)."""
 
@@ -102,6 +110,8 @@ class _Problem(msgspec.Struct):
     type: str = ""
     detail: str = ""
     layouts: list[str] = []
+    over: list[int] = []
+    """Indexes of series that a layout has too many."""
     errors: list[FieldError] = []
 
 
@@ -144,6 +154,19 @@ def _judge_problem(reply: Reply, problem: _Problem) -> Verdict:
     if reply.status in (400, 409, 413, 415, 422) or problem.type.endswith(":other-agent"):
         return Hold(why)
     return Later(why)
+
+
+def judge_layout(reply: Reply, now_s: float) -> Later | Hold | Narrow | None:
+    """What the answer to a layout means; None: it was taken."""
+    if 200 <= reply.status < 300:
+        return None
+    problem = read_problem(reply)
+    if problem is not None and reply.status == 422 and problem.type.endswith(":too-many-series"):
+        return Narrow(frozenset(problem.over), _why(reply, problem))
+    if problem is not None and reply.status in (400, 409, 413, 422):
+        return Hold(f"layout: {_why(reply, problem)}")
+    wait_s = retry_after_s(reply.retry_after, now_s)
+    return Later(f"layout: {reply.status}", wait_s, busy=reply.status in (429, 503))
 
 
 def _digests(layouts: list[str]) -> tuple[bytes, ...]:

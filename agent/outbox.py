@@ -29,6 +29,7 @@ SEVERITIES = {
     "batch.renumbered": Severity.WARNING,
     "host.machine": Severity.WARNING,
     "agent.key": Severity.INFO,
+    "series.refused": Severity.ERROR,
     "config.refused": Severity.WARNING,
     "events.incomplete": Severity.WARNING,
 }

@@ -66,7 +66,7 @@ def look(config: Config) -> Preview:
         config,
         for_this_system(),
         clock_offset_s=lambda: None,
-        own_state=lambda: OwnState(0, 0, 0, 0, 0, health),
+        own_state=lambda: OwnState(0, 0, 0, 0, 0, 0, health),
         emit=emit,
         sink=Glance(),
         stamp=Timekeeper(utcnow),

@@ -110,6 +110,7 @@ class Agent:
             counters["frames_dropped"],
             counters["events_dropped"],
             counters["batches_refused"],
+            counters["samples_refused"],
             self._measurer.check_health(),
         )
 

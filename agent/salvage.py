@@ -57,7 +57,7 @@ def read_layouts(path: Path) -> Iterator[tuple[bytes, bytes]]:
 def read_counters(path: Path) -> Iterator[tuple[str, int]]:
     """Counters that can still be read."""
     with closing(_open(path)) as db:
-        for name in ("frames_dropped", "events_dropped", "batches_refused"):
+        for name in ("frames_dropped", "events_dropped", "batches_refused", "samples_refused"):
             with suppress(sqlite3.Error, ValueError, TypeError):
                 row = db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
                 if row and 0 <= (value := int(row[0])) < 2**53:

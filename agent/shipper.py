@@ -21,6 +21,7 @@ from agent.delivery import (
     Delivered,
     Hold,
     Later,
+    Narrow,
     NeedLayouts,
     Order,
     Refused,
@@ -261,23 +262,29 @@ class Shipper:
                 self._held[batch.id] = self._monotonic() + delivery.HOLD_S
                 self._say("a batch needs a layout that was lost with a damaged spool")
                 return 0.0
-            fault = self._put_layout(digest, body)
-            if fault is not None:
-                return self._later(fault)
+            match self._put_layout(digest, body):
+                case None:
+                    continue
+                case Narrow(over, reason) if self._spool.narrow(batch, digest, over, reason):
+                    self._say(reason)
+                    return 0.0
+                case Later() as fault:
+                    return self._later(fault)
+                case Narrow(_, reason) | Hold(reason):
+                    self._held[batch.id] = self._monotonic() + delivery.HOLD_S
+                    self._say(f"a batch waits: {reason}")
+                    return 0.0
         return (
             self._later(Later("the collector asks again for layouts that it was sent")) if repeated else 0.0
         )
 
-    def _put_layout(self, digest: bytes, body: bytes) -> Later | None:
+    def _put_layout(self, digest: bytes, body: bytes) -> Later | Hold | Narrow | None:
         path = f"/v1/layouts/{digest.hex()}"
         try:
             reply = self._request("PUT", path, body, {"Content-Type": "application/vnd.msgpack"})
         except Unreachable as fault:
             return Later(str(fault))
-        if 200 <= reply.status < 300:
-            return None
-        wait_s = delivery.retry_after_s(reply.retry_after, self._time.stamp_ms() / 1000)
-        return Later(f"layout: {reply.status}", wait_s, busy=reply.status in (429, 503))
+        return delivery.judge_layout(reply, self._time.stamp_ms() / 1000)
 
     def _say(self, trouble: str) -> None:
         """Log a trouble when it is new, and now and then while it lasts."""

@@ -6,7 +6,8 @@ age: the oldest frames go first, events are kept longest; what goes is counted a
 set aside, what can be read of it is saved into a new one under the same numbers (the collector's ledger knows
 which of them it has), and that is reported too.
 
-    A batch leaves the spool only by ``delivered``, ``refused`` (a receipt said so) or ``_give_up`` (counted).
+    A batch leaves the spool only by ``delivered``, ``refused`` (a receipt said so) or ``_give_up`` (counted);
+    ``renumber`` and ``narrow`` put another one in its place in the same transaction.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
@@ -21,8 +23,9 @@ from typing import NamedTuple, TypeVar
 
 from agent.lock import StateLock
 from agent.salvage import is_damage, read_batches, read_bookmarks, read_counters, read_layouts
-from agent.store import MEMORY_IDS, Kind, Store, Stored, Total
-from wire.batch import Event, Frame
+from agent.store import MEMORY_IDS, Kind, Store, Stored, Total, decoded
+from agent.trim import Trims, cut_all, trim_of
+from wire.batch import Event, Frame, FrameBatch
 
 log = logging.getLogger("ucx.spool")
 _T = TypeVar("_T")
@@ -33,7 +36,7 @@ _KEPT_ASIDE = 2
 """Damaged files kept for a person to look at."""
 BOOKMARK = "bookmark:"
 """Prefix of the names under which the positions in logs are remembered."""
-_COUNTERS = ("frames_dropped", "events_dropped", "batches_refused")
+_COUNTERS = ("frames_dropped", "events_dropped", "batches_refused", "samples_refused")
 
 
 class Incident(NamedTuple):
@@ -71,6 +74,7 @@ class Spool:
         """Since this spool was made; they survive restarts and damaged files where they can be read."""
         self.renumbered = 0
         """Batches whose number was taken by other content, since this spool was made."""
+        self._trims = Trims()
         self._memory: Store | None = None
         self._closed = False
         self._disk = self._open()
@@ -182,7 +186,11 @@ class Spool:
 
     def put_frames(self, frames: list[Frame], correction_ms: int) -> None:
         """Number and keep frames; on return they are on disk, in memory, or counted as dropped."""
-        self._put(lambda store, now: store.put_frames(frames, now + correction_ms, correction_ms))
+        with self._mutex:
+            kept, lost = self._trims.apply(frames, time.monotonic())
+            self.counters["samples_refused"] += lost
+        if kept:
+            self._put(lambda store, now: store.put_frames(kept, now + correction_ms, correction_ms))
 
     def put_events(self, events: list[Event], correction_ms: int) -> None:
         """Number and keep events; on return they are on disk, in memory, or counted as dropped."""
@@ -333,6 +341,28 @@ class Spool:
             self.renumbered += 1
             self.remember(renumbered=str(self.renumbered))
             self._report("batch.renumbered", f"{reason} This machine was probably reverted or cloned.")
+
+    def narrow(self, batch: Stored, digest: bytes, over: Collection[int], reason: str) -> bool:
+        """The collector has no room for some series of a layout: the batch goes on without them, under a new
+        number, and so does what comes later. False: ``over`` names none of them, or the disk is at fault."""
+        with self._mutex:
+            body, store, content = self.layout(digest), self._store_of(batch.id), decoded(batch)
+            trim = trim_of(body, over) if body else None
+            if trim is None or store is None or not isinstance(content, FrameBatch):
+                return False
+            frames, lost = cut_all(content.frames, {digest: trim})
+            counters = self.counters | {"samples_refused": self.counters["samples_refused"] + lost}
+            try:
+                if trim.keep:
+                    store.put_layout(trim.digest, trim.body)
+                store.rewrite(batch, frames, **{name: str(value) for name, value in counters.items()})
+            except sqlite3.Error as fault:
+                log.warning("cannot narrow a batch now: %s", fault)
+                return False
+            self.counters = counters
+            if self._trims.note(digest, trim, time.monotonic()):
+                self._report("series.refused", f"{trim.dropped} series are left out: {reason}")
+            return True
 
     def _forget(self, batch: Stored, **meta: str) -> None:
         store = self._store_of(batch.id)

@@ -257,6 +257,15 @@ class Store:
             self._put_meta("agent", agent)
         self._agent = self.owner = agent
 
+    def rewrite(self, batch: Stored, frames: list[Frame], **meta: str) -> None:
+        """Other frames under a new number in the place of a batch that was never taken; none: it goes."""
+        with self._transaction():
+            self._delete([batch.id])
+            for name, value in meta.items():
+                self._put_meta(name, value)
+            if frames:
+                self._insert("frames", frames, batch.created_ms, batch.correction_ms)
+
     def remove(self, ids: Collection[int], **meta: str) -> None:
         """Forget batches that were acknowledged - or are given up: then ``meta`` carries the count of them,
         written in the same transaction."""

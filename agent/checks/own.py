@@ -28,6 +28,7 @@ class OwnState(NamedTuple):
     frames_dropped: int
     events_dropped: int
     batches_refused: int
+    samples_refused: int
     checks: Mapping[str, CheckHealth]
 
 
@@ -39,6 +40,7 @@ _METRICS = (
     "ucx.agent.frames.dropped",
     "ucx.agent.events.dropped",
     "ucx.agent.batches.refused",
+    "ucx.agent.samples.refused",
 )
 
 
@@ -59,7 +61,7 @@ class OwnCheck:
         used = time.process_time()
         busy = rate(used, self._before[0], now_s - self._before[1]) if self._before else None
         self._before = (used, now_s)
-        head = [busy, self._source.own_memory(), *state[:5]]
+        head = [busy, self._source.own_memory(), *state[:6]]
         return Reading(self._columns, [*head, *(v for name in self._names for v in state.checks[name])])
 
     def _name_columns(self, names: tuple[str, ...]) -> None:

@@ -63,7 +63,12 @@ def deliver(state: Path, url: str, agent_id: str) -> None:
             shipper._send(batch)
     offset = timekeeper.offset_s()
     assert offset is not None
-    assert spool.counters == {"frames_dropped": 0, "events_dropped": 0, "batches_refused": 0}
+    assert spool.counters == {
+        "frames_dropped": 0,
+        "events_dropped": 0,
+        "batches_refused": 0,
+        "samples_refused": 0,
+    }
     transport.close()
     spool.close()
 

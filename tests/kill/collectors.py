@@ -1,5 +1,6 @@
 """The collectors' story: three collectors with group commit on, behind a balancer that sends every request of
-a host to another one, half of them to two at once, and loses answers; collectors and PostgreSQL are killed at random.
+a host to another one, half of them to two at once, and loses answers; collectors and PostgreSQL are killed at
+random.
 
     python -m tests.kill --story collectors [--cycles 300] [--seed N] [--twin TWIN] [--json]
 
