@@ -86,7 +86,7 @@ def _deliver(state: Path, url: str, agent_id: str) -> None:
     spool = Spool(state, agent_id, max_bytes=1 << 20, max_age_s=1e6, now_ms=timekeeper.stamp_ms)
     transport = Transport(url)
     tokens = TokenMaker(load_key(state), agent_id)
-    shipper = Shipper(spool, transport, tokens, timekeeper, agent_id, longest_backoff_s=1.0)
+    shipper = Shipper(spool, transport, tokens, timekeeper, longest_backoff_s=1.0)
     bodies = [layout(3), layout(1)]
     wide, narrow = (wire_layout.digest(body) for body in bodies)
     for body in bodies:
