@@ -45,7 +45,7 @@ from wire.limits import SPOOL_HORIZON_DAYS
 
 CHECKS = (
     *("cpu", "memory", "volume", "disk", "network", "process", "host", "agent", "top"),
-    *("service", "probe", "storage", "facts", "database", "events", "peers"),
+    *("service", "iis", "probe", "storage", "facts", "database", "events", "peers"),
 )
 _MAX_FILE_BYTES = 1_048_576
 _MAX_PROCESSES = 30
@@ -97,6 +97,8 @@ class Config(msgspec.Struct, frozen=True):
     probes: tuple[ProbeRule, ...] = ()
     certificates: tuple[CertificateRule, ...] = ()
     storage: tuple[StorageRule, ...] = ()
+    iis_logs: Path | None = None
+    """Folder of the sites' logs; None = where IIS writes them by default."""
     facts_file: Path | None = None
     facts_max_age: float = 900.0
     databases: tuple[DatabaseRule, ...] = ()
@@ -366,6 +368,7 @@ _FIELDS: dict[str, Callable[[_Reader, yaml.Node, str], dict[str, Any]]] = {
     "probes": _watched(watchlist.probes),
     "certificates": _watched(watchlist.certificates),
     "storage": _watched(watchlist.storage),
+    "iis_logs": _Reader.path,
     "facts_file": _Reader.path,
     "facts_max_age": _seconds(10, 604_800),
     "databases": _watched(watchlist.databases),

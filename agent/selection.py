@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.checks import Check, service
+from agent.checks import Check, iis, service
 from agent.checks.cpu import CpuCheck
 from agent.checks.database import DatabaseCheck
 from agent.checks.disk import DiskCheck
@@ -64,8 +64,11 @@ def make_checks(
 def _configured(config: Config, now_s: Callable[[], float]) -> list[Check]:
     """Checks of what the configuration names; one that has nothing to do is not there at all."""
     found: list[Check] = []
-    if config.services:
-        found.append(ServiceCheck(service.for_this_system(), config.services))
+    services = (*config.services, *service.well_known(config.services))
+    if services:
+        found.append(ServiceCheck(service.for_this_system(), services))
+    if (web := iis.for_this_system(config.iis_logs, service.web_server_runs)) is not None:
+        found.append(web)
     if config.probes or config.certificates:
         found.append(ProbeCheck(config.probes, config.certificates, now_s))
     if config.storage:

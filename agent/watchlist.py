@@ -4,6 +4,7 @@
     probes: [{name: portal, url: "https://localhost/", expect: Sign in, status: [200], ca_file: /etc/ca.pem}]
     certificates: [{name: recording, file: /etc/ucx/recording.pem}]
     storage: [{name: archive, path: /mnt/archive, write: true}]
+    iis_logs: /srv/LogFiles                        # of IIS, when not in inetpub/logs/LogFiles (D:/LogFiles)
     facts_file: /var/lib/ucx/facts.json            # what only the platform knows: agent/checks/facts.py
     facts_max_age: 900                             # seconds after which that file says nothing any more
     databases:

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import ClassVar, NamedTuple, Protocol
 
+from agent.events import Feed
+from agent.events.winlog import Channel, WindowsFeed, system_log
 from agent.reading import Column, Reading
 
 CLASSES = ("core", "other", "database", "web")
@@ -122,27 +126,133 @@ def parse(text: str, units: Mapping[str, str]) -> dict[str, ServiceState]:
     return found
 
 
+# ---- Windows ------------------------------------------------------------------------------------------
+
+
+class WindowsService(NamedTuple):
+    """One service as the service control manager knows it."""
+
+    state: int
+    """1 stopped, 2 starting, 3 stopping, 4 running, 5 continuing, 6 pausing, 7 paused."""
+    start: int
+    """0 at boot, 1 by the system, 2 automatic, 3 manual, 4 disabled."""
+    delayed: bool
+    triggered: bool
+    """It starts and ends by events (a network, a request): not running is in order."""
+    display: str
+    """Its name for people, as the event log has it."""
+
+
+AUTOMATIC, STOPPED, _RUNS = 2, 1, 4
+DELAY_S = 600.0
+"""Seconds after the start of Windows in which a service of delayed start may still wait for its turn."""
+CRASHES = Channel("System", ids=(7031, 7034), providers=("Service Control Manager",))
+"""Ended unexpectedly, with and without recovery."""
+
+
+def of_windows(found: WindowsService, uptime_s: float, crashes: int | None) -> ServiceState:
+    """Pure: what that means."""
+    waiting = found.delayed and found.state == STOPPED and uptime_s < DELAY_S
+    automatic = found.start == AUTOMATIC and not found.triggered and not waiting
+    return ServiceState(found.state in (4, 5), automatic, crashes)
+
+
+def crashed(messages: Sequence[str], displays: Mapping[str, str]) -> Counter[str]:
+    """Service -> crashes that the event log tells of: pure. The longest name in a message is meant."""
+    found: Counter[str] = Counter()
+    by_length = sorted(displays.items(), key=lambda item: -len(item[1]))
+    for message in messages:
+        if name := next((name for name, display in by_length if display and display in message), None):
+            found[name] += 1
+    return found
+
+
 class WindowsServices:
-    """The service control manager, asked through psutil."""
+    """The service control manager, and the crashes that the event log tells of since the agent started."""
+
+    def __init__(
+        self,
+        look: Callable[[list[str]], Mapping[str, WindowsService]],
+        crashes: Feed | None,
+        uptime_s: Callable[[], float],
+    ) -> None:
+        self._look = look
+        self._feed = crashes
+        self._bookmark = ""
+        self._uptime_s = uptime_s
+        self._crashes: Counter[str] = Counter()
 
     def states(self, names: Sequence[str]) -> Mapping[str, ServiceState]:
-        if sys.platform == "win32":
-            import psutil
+        found = self._look(list(names))
+        counted = self._count({name: one.display for name, one in found.items()})
+        uptime_s = self._uptime_s()
+        return {
+            name: of_windows(one, uptime_s, self._crashes[name] if counted else None)
+            for name, one in found.items()
+        }
 
-            found = {}
-            for name in names:
-                try:
-                    said = psutil.win_service_get(name).as_dict()
-                except psutil.NoSuchProcess:
-                    continue
-                found[name] = ServiceState(
-                    said["status"] == "running", said["start_type"] == "automatic", None
-                )
-            return found
-        else:  # noqa: RET505 - type checkers follow the platform only through if and else
-            raise OSError("only on Windows")
+    def _count(self, displays: Mapping[str, str]) -> bool:
+        """False when the event log cannot be read: that is the event check's to tell."""
+        if self._feed is None:
+            return False
+        try:
+            chunk = self._feed.read(self._bookmark, 80)
+        except OSError:
+            return False
+        self._bookmark = chunk.bookmark
+        self._crashes += crashed([record.message for record in chunk.records], displays)
+        return True
+
+
+_WELL_KNOWN = (("W3SVC", "web"), ("WAS", "web"), ("MSSQLSERVER", "database"), ("MSSQL$*", "database"))
+
+
+def found_by_default(installed: Sequence[str], rules: Sequence[ServiceRule]) -> tuple[ServiceRule, ...]:
+    """IIS and SQL Server are watched without being named in the configuration: pure."""
+    named = {rule.name.lower() for rule in rules}
+    return tuple(
+        ServiceRule(name, kind)
+        for pattern, kind in _WELL_KNOWN
+        for name in sorted(installed)
+        if fnmatchcase(name.lower(), pattern.lower()) and name.lower() not in named
+    )
 
 
 def for_this_system() -> ServiceManager:
     """systemd, or Windows."""
-    return WindowsServices() if sys.platform == "win32" else Systemd()
+    if sys.platform == "win32":
+        import time
+
+        from agent.windows import services
+
+        make_log = system_log()
+        feed = WindowsFeed(CRASHES, make_log()) if make_log is not None else None
+        return WindowsServices(services.look, feed, time.monotonic)
+    else:  # noqa: RET505 - type checkers follow the platform only through if and else
+        return Systemd()
+
+
+def web_server_runs() -> bool:
+    """Whether IIS runs here; False where that cannot be told."""
+    if sys.platform == "win32":
+        from agent.windows import services
+
+        try:
+            return any(one.state == _RUNS for one in services.look(["W3SVC"]).values())
+        except OSError:
+            return False
+    else:
+        return False
+
+
+def well_known(rules: Sequence[ServiceRule]) -> tuple[ServiceRule, ...]:
+    """What this system runs that is watched without being named; nothing on Linux, where units differ."""
+    if sys.platform == "win32":
+        from agent.windows import services
+
+        try:
+            return found_by_default(services.installed(), rules)
+        except OSError:
+            return ()
+    else:
+        return ()

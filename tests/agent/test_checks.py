@@ -17,6 +17,8 @@ import pytest
 from agent.checks import rate, share
 from agent.checks.cpu import CpuCheck, utilizations
 from agent.checks.disk import DiskCheck, latency
+from agent.checks.iis import PATHS, IisCheck
+from agent.checks.iislog import SiteLogs
 from agent.checks.memory import MemoryCheck
 from agent.checks.network import NetworkCheck
 from agent.checks.own import CheckHealth, OwnState
@@ -358,6 +360,17 @@ class Everything:
         for check in self.checks:
             if isinstance(check, ServiceCheck):  # here may be no systemd to ask
                 check._manager = Systemd([str(services)])
+        if sys.platform != "win32":  # there it is among them; its series come from counters that we lack
+            (folder / "W3SVC1").mkdir(exist_ok=True)
+            (folder / "W3SVC1" / "u_ex1.log").write_bytes(b"")
+            self.checks.append(IisCheck(OnePool(), SiteLogs(folder), lambda: True))
+
+
+class OnePool:
+    """Counters of an IIS with one pool and one site."""
+
+    def read(self) -> dict[str, dict[str, float]]:
+        return {path: {"Portal": 3.0} for path in PATHS}
 
 
 @pytest.mark.parametrize("source", [for_this_system(), PortableSource()], ids=["cheap", "portable"])

@@ -302,10 +302,9 @@ def _serve(
     (state / "agent.yaml").write_text(config)
     handlers = list(logging.getLogger().handlers)
     names = ("agent.windows.acl", "agent.windows.host")
-    with on_windows(world, monkeypatch, *names) as (_, host):
-        monkeypatch.setattr(
-            sys, "platform", "linux"
-        )  # the host is loaded; what it runs is this system's agent
+    with on_windows(world, monkeypatch, *names) as (_, host), monkeypatch.context() as here:
+        # The host is loaded; what it runs is this system's agent.
+        here.setattr(sys, "platform", "linux")
         arguments = ["--site", "x", "--state-dir", str(state), "--config", str(state / "agent.yaml")]
         thread = threading.Thread(target=host.main, args=(arguments,))
         thread.start()
