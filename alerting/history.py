@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from alerting.inputs import FrameInput, HostScope
-from collector.published import frames_between
+from collector.published import frames_between, frames_in_bulk
 from storage.sql import Queries
 
 Q = Queries.load("alerting")
@@ -29,3 +29,12 @@ async def frames(
     async with conn.transaction():
         async for stored in frames_between(conn, scope.tenant_id, scope.host_id, start, end):
             yield FrameInput(stored.layout_digest, stored.layout, stored.at, stored.values)
+
+
+async def pieces(
+    conn: Connection, scope: HostScope, start: datetime, end: datetime, size: int
+) -> AsyncIterator[list[FrameInput]]:
+    """The same in lists of at most ``size``, for what reads a whole fleet's history."""
+    async with conn.transaction():
+        async for stored in frames_in_bulk(conn, scope.tenant_id, scope.host_id, start, end, size):
+            yield [FrameInput(s.layout_digest, s.layout, s.at, s.values) for s in stored]

@@ -12,12 +12,13 @@ from itertools import chain
 
 import msgspec
 
-from alerting import absence, ahead
+from alerting import absence, ahead, calm
 from alerting.compound import Remembered, judge
 from alerting.evaluator import Evaluator
-from alerting.forecast import PAST_S, Point, foresee, stepped
+from alerting.forecast import foresee
 from alerting.inputs import AlertChange, EventInput, FrameInput, HostScope, HostState, Outcome, from_ms, to_ms
 from alerting.judge import evaluate, look, unheard
+from alerting.past import Past
 from alerting.published import ENDED, State
 from alerting.rule import Measured
 from alerting.state import Key, Told
@@ -55,29 +56,25 @@ class SimulatedHost:
         """Alerts that have not ended, by (rule id, instance), with their newest transition."""
         self.history: list[Happening] = []
         self.failing: dict[str, str] = {}
-        self._past: dict[tuple[str, tuple[tuple[str, str], ...]], list[Point]] = {}
-        self._foreseen = {
-            selector.metric
-            for rule in evaluator.rules
-            if isinstance(rule.source, Measured) and rule.source.forecasts
-            for _, selector in rule.source.terms
-        }
+        self._past = Past(evaluator)
 
     def feed(self, inputs: Sequence[FrameInput | EventInput], received_at: datetime) -> None:
         """Inputs in time order, received together."""
-        for item in inputs:
-            if isinstance(item, FrameInput):
-                self._remember(item)
+        self._past.take(item for item in inputs if isinstance(item, FrameInput))
         self._take(evaluate(self.evaluator, self.scope, self.state, inputs, received_at))
         if self.state.memory.ahead:
             self._look_ahead(to_ms(received_at))
 
-    def _remember(self, item: FrameInput) -> None:
-        """The past of series that a rule may look ahead for."""
-        for series, value in zip(item.layout.series, item.values, strict=True):
-            if series.metric in self._foreseen and value is not None:
-                key = (series.metric, tuple(sorted(series.attributes.items())))
-                self._past.setdefault(key, []).append((item.at.timestamp(), value))
+    def replay(self, frames: Sequence[FrameInput]) -> None:
+        """Frames in time order, each received when it was taken: together where all of them are healthy."""
+        if self.state.memory.calm:
+            kept = calm.judged(self.evaluator, self.scope, self.state, frames, to_ms(frames[-1].at))
+            if kept is not None:
+                self._past.take(frames)
+                self.state = kept
+                return
+        for frame in frames:
+            self.feed([frame], frame.at)
 
     def _look_ahead(self, now: int) -> None:
         """What the sweep does outside of the commit."""
@@ -87,13 +84,8 @@ class SimulatedHost:
             source = found[0].source if found else None
             if isinstance(source, Measured):
                 limit = dict(source.forecasts)[asked.term].reaches
-                past = [
-                    p
-                    for p in self._past.get((asked.metric, asked.attributes), [])
-                    if p[0] > now / 1000 - PAST_S
-                ]
-                rising = bool(past) and past[-1][1] < limit
-                answers[asked.key] = foresee(stepped(past, rising=rising), limit)
+                past = self._past.points((asked.metric, asked.attributes), limit, now / 1000)
+                answers[asked.key] = foresee(past, limit)
         memory = ahead.answered(self.state.memory, answers, now)
         self.state = msgspec.structs.replace(self.state, memory=memory)
 

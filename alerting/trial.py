@@ -30,6 +30,8 @@ _COLUMNS = ["time", "host", "metric", "attributes", "value"]
 _BRIEF = timedelta(minutes=10)
 """An alert that fired for less than this was probably noise."""
 
+AT_ONCE = 240
+"""Frames judged at a time where all of them are healthy."""
 SeriesKey = tuple[str, str]
 
 
@@ -93,19 +95,49 @@ class Trial:
         self._fired: tuple[list[Fired], list[Fired]] = ([], [])
         self._frames = 0
 
-    def feed(self, scope: HostScope, frames: Iterable[FrameInput]) -> None:
+    def feed(self, scope: HostScope, frames: Sequence[FrameInput]) -> None:
         """All frames of one host, in time order."""
-        hosts = [SimulatedHost(evaluator, scope) for evaluator in self._evaluators]
-        for item in frames:
-            self._frames += 1
-            for host in hosts:
-                host.feed([item], item.at)
+        host = self.host(scope)
+        for start in range(0, len(frames), AT_ONCE):
+            host.take(frames[start : start + AT_ONCE])
+        host.end()
+
+    def host(self, scope: HostScope) -> TriedHost:
+        """One host, to be fed piece by piece."""
+        return TriedHost(self, scope)
+
+    def begin(self, scope: HostScope) -> tuple[SimulatedHost, ...]:
+        """A host under each pack."""
+        return tuple(SimulatedHost(evaluator, scope) for evaluator in self._evaluators)
+
+    def found(self, hosts: Sequence[SimulatedHost], frames: int) -> None:
+        """What a host's whole history came to under each pack."""
+        self._frames += frames
         for host, found in zip(hosts, self._fired, strict=True):
             found += fired(host.history)
 
     def result(self) -> Comparison:
         """What was found in all hosts fed so far."""
         return compared(*self._fired, frames=self._frames)
+
+
+class TriedHost:
+    """One host of a trial. Its history is not kept: it may be longer than the memory."""
+
+    def __init__(self, trial: Trial, scope: HostScope) -> None:
+        self._trial = trial
+        self._hosts = trial.begin(scope)
+        self._frames = 0
+
+    def take(self, frames: Sequence[FrameInput]) -> None:
+        """The next frames, in time order; at least one."""
+        self._frames += len(frames)
+        for host in self._hosts:
+            host.replay(frames)
+
+    def end(self) -> None:
+        """There are no more."""
+        self._trial.found(self._hosts, self._frames)
 
 
 def compared(now: Sequence[Fired], then: Sequence[Fired], *, frames: int) -> Comparison:

@@ -26,6 +26,7 @@ __all__ = [
     "StoredFrame",
     "charts",
     "frames_between",
+    "frames_in_bulk",
     "host_facts",
     "latest",
     "layouts_of",
@@ -76,11 +77,20 @@ async def frames_between(
     conn: Connection, tenant_id: int, host_id: int, start: datetime, end: datetime
 ) -> AsyncIterator[StoredFrame]:
     """A host's frames of ``[start, end)`` in time order, streamed. ``conn`` must be inside a transaction."""
+    async for frames in frames_in_bulk(conn, tenant_id, host_id, start, end, 100):
+        for frame in frames:
+            yield frame
+
+
+async def frames_in_bulk(
+    conn: Connection, tenant_id: int, host_id: int, start: datetime, end: datetime, size: int
+) -> AsyncIterator[list[StoredFrame]]:
+    """The same in lists of at most ``size``: much cheaper per frame."""
     row = {"tenant_id": tenant_id, "host_id": host_id}
     rows = await (await conn.execute(Q.host_layouts, row)).fetchall()
     layouts = {layout_id: (bytes(digest), decode(body)) for layout_id, digest, body in rows}
-    async with conn.cursor("frames_between") as cursor:
+    # In binary format: arrays of floats come over many times faster than as text.
+    async with conn.cursor("frames_between", binary=True) as cursor:
         await cursor.execute(Q.frames_between, row | {"start": start, "end": end})
-        async for layout_id, at, values in cursor:
-            digest, layout = layouts[layout_id]
-            yield StoredFrame(digest, layout, at, values)
+        while rows := await cursor.fetchmany(size):
+            yield [StoredFrame(*layouts[layout_id], at, values) for layout_id, at, values in rows]

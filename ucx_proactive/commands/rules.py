@@ -18,7 +18,7 @@ from alerting.rule import Rule
 from alerting.rulebook import load_evaluator, remove_override, scope_ids, set_override, store_pack
 from alerting.ruletest import Case, parse_cases, run_case, uncovered
 from alerting.ruletext import explained, listed
-from alerting.trial import Comparison, Trial, read_csv, scope_of
+from alerting.trial import AT_ONCE, Comparison, Trial, read_csv, scope_of
 from storage.pool import Pool
 from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
 
@@ -214,7 +214,10 @@ async def _on_history(
     async with pool.connection() as conn:
         trial = Trial((await load_evaluator(conn)).rules, tried)
         for scope in await history.hosts(conn, tenant):
-            trial.feed(scope, [frame async for frame in history.frames(conn, scope, start, end)])
+            host = trial.host(scope)
+            async for frames in history.pieces(conn, scope, start, end, AT_ONCE):
+                host.take(frames)
+            host.end()
     return trial.result()
 
 
