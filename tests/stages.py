@@ -34,6 +34,8 @@ CHECKED = (*PACKAGES, "tests", "benchmarks", "dev")
 DEBIAN_PACKAGES = {
     "alertmanager": "prometheus-alertmanager",
     "chromium": "chromium",
+    "mariadbd": "mariadb-server",
+    "nginx": "nginx-light",
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "sipp": "sip-tester",

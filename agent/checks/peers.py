@@ -13,9 +13,11 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
+from agent.bounded import Bounded, Deadline, TimedOut
 from agent.reading import Column, Reading
 
 _ANSWER_S = 1.0
+_TOTAL_S = 3.0
 _SIZE = 48
 _SINCE_1970 = 2_208_988_800
 """Seconds from 1900, NTP's beginning, to 1970."""
@@ -42,12 +44,20 @@ class PeersCheck:
     def __init__(self, rules: Sequence[PeerRule], now_s: Callable[[], float]) -> None:
         self._rules = tuple(rules)
         self._now_s = now_s
+        self._asked = [Bounded(self._asking(rule)) for rule in self._rules]
         self._columns = tuple(
             Column("ucx.cluster.clock.offset", (("ucx.cluster.node", rule.name),)) for rule in self._rules
         )
 
     def read(self, now_s: float) -> Reading:
-        return Reading(self._columns, [self._offset(rule) for rule in self._rules])
+        """All nodes at the same time: several that are silent cost one wait."""
+        for asked in self._asked:
+            asked.start()
+        left = Deadline(_TOTAL_S)
+        return Reading(self._columns, [_told(asked, left.seconds()) for asked in self._asked])
+
+    def _asking(self, rule: PeerRule) -> Callable[[], float | None]:
+        return lambda: self._offset(rule)
 
     def _offset(self, rule: PeerRule) -> float | None:
         try:
@@ -62,6 +72,13 @@ class PeersCheck:
                 return offset(answer, mark, sent, self._now_s())
         except OSError:
             return None
+
+
+def _told(asked: Bounded[float | None], left_s: float) -> float | None:
+    try:
+        return asked.result(left_s)
+    except TimedOut:  # its name could not even be looked up
+        return None
 
 
 def question(mark: bytes) -> bytes:

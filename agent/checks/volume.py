@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
-from agent.bounded import Bounded
+from agent.bounded import Bounded, Deadline
 from agent.checks import share
 from agent.reading import Column, Reading, columns
 from agent.sources import Mount, Source, Usage
@@ -59,14 +59,20 @@ class VolumeCheck:
             self._columns = tuple(
                 c for p in points for c in columns(_METRICS, system__filesystem__mountpoint=p)
             )
-        return Reading(self._columns, [value for mount in chosen for value in values(self._usage(mount))])
+        for mount in chosen:
+            if _is_network(mount):
+                self._bounded(mount.mountpoint).start()
+        left = Deadline(_NETWORK_DEADLINE_S)
+        return Reading(
+            self._columns, [value for mount in chosen for value in values(self._usage(mount, left))]
+        )
 
-    def _usage(self, mount: Mount) -> Usage | None:
+    def _usage(self, mount: Mount, left: Deadline) -> Usage | None:
         """None for a volume that cannot be asked now: the others are not to suffer for it."""
         try:
-            if mount.kind.lower() not in _NETWORK:
+            if not _is_network(mount):
                 return self._source.usage(mount.mountpoint)
-            return self._bounded(mount.mountpoint).call(_NETWORK_DEADLINE_S)
+            return self._bounded(mount.mountpoint).result(left.seconds())
         except OSError:
             return None
 
@@ -94,6 +100,10 @@ def choose(mounts: Iterable[Mount], include: Sequence[str], exclude: Sequence[st
 
 def _matches(mount: Mount, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(mount.mountpoint, pattern) for pattern in patterns)
+
+
+def _is_network(mount: Mount) -> bool:
+    return mount.kind.lower() in _NETWORK
 
 
 def _is_local(mount: Mount) -> bool:

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 ENGINES = tuple(PORTS)
-TLS = ("trusted", "unverified", "off")
+TLS = ("trusted", "unverified", "plain")
 """How an mssql server is trusted: by its certificate; not at all, though encrypted; not even encrypted. The
 last two are for loopback only."""
 

@@ -165,7 +165,7 @@ def _connected(host: str, port: int) -> socket.socket:
 
 
 def _context(rule: DatabaseRule) -> Any:
-    if rule.tls == "off":
+    if rule.tls == "plain":
         return None
     return client_context(rule.ca_file, rule.certificate_sha256, verify=rule.tls == "trusted")
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from agent.checks import share
+
 PAGE = 8192
 _GB = 1 << 30
 _ROWS, _LOG = 0, 1
@@ -77,7 +79,7 @@ def grown(size: float, step: float, by_share: bool, most: float) -> float:
     if step <= 0 or size >= most:
         return size
     if not by_share:
-        return size + (most - size) // step * step
+        return min(most, size + (most - size) // step * step)
     for _ in range(_STEPS):
         if size * (1 + step) > most:
             break
@@ -123,7 +125,7 @@ def space(files: Sequence[File], used: float | None, log_used: float | None, lim
         return Space()
     size = sum(file.size for file in data)
     log_end = capacity(log) or sum(file.size for file in log)
-    log_share = None if log_used is None or not log_end else min(1.0, log_used / log_end)
+    log_share = share(log_used, log_end)
     shares = _data(data, used, limit)
     return Space(size, *shares, sum(file.size for file in log), log_share)
 
@@ -138,7 +140,7 @@ def _data(
     if limit is not None:
         most = within_edition(data, limit)
         left = most if end is None else min(end, most)
-        return min(1.0, used / most), max(0.0, left - used), None
+        return share(used, most), max(0.0, left - used), None
     if end is None:
         return None, None, None
-    return None, max(0.0, end - used), max(0.0, end - used) / end
+    return None, max(0.0, end - used), share(max(0.0, end - used), end)

@@ -8,7 +8,7 @@ pinned certificate), tells the driver "no encryption", and encrypts everything f
 
     clear    the driver's PRELOGIN goes out, changed to ask for encryption
     asked    the server's answer is read; no encryption = refused; handshake; the answer is handed on, changed
-    open     everything is encrypted (``tls: off``: nothing is)
+    open     everything is encrypted (``tls: plain``: nothing is)
 
 Every look has a deadline and an allowance of bytes, so that a server that hangs, trickles or floods costs
 what is said here and no more.
@@ -191,7 +191,9 @@ class Line:
             raise Blind("it answers with something that is no TDS", _BROKEN)
         answer = HEADER.pack(REPLY, LAST, HEADER.size + len(body), 0, 1, 0) + body
         if encryption(answer) not in (_ON, _REQUIRED):
-            raise Blind("the server does not encrypt", "Give it a certificate, or for loopback: `tls: off`.")
+            raise Blind(
+                "the server does not encrypt", "Give it a certificate, or for loopback: `tls: plain`."
+            )
         self._secured = self._handshake(self._context)
         return with_encryption(answer, _NOT_SUPPORTED)
 

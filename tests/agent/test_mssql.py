@@ -268,7 +268,7 @@ def test_a_server_that_does_not_encrypt_gets_no_password(site: Site) -> None:
     with pytest.raises(Blind, match="does not encrypt"):
         site.database(server).look()
     assert server.logins == []
-    assert site.database(server, tls="off").look().online
+    assert site.database(server, tls="plain").look().online
 
 
 def test_a_server_that_wants_only_the_login_encrypted_gets_it_all_encrypted(site: Site) -> None:

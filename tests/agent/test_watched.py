@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -207,6 +208,39 @@ def test_an_endpoint_that_hangs_costs_its_own_values(monkeypatch: pytest.MonkeyP
         values = probe(ProbeRule("slow", f"{portal.url}/slow"), ProbeRule("up", f"{portal.url}/"))
     assert values["ucx.probe.success slow"] == 0
     assert values["ucx.probe.success up"] == 1
+
+
+def test_many_endpoints_that_hang_cost_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They wait together: one after the other they would pass the check's own deadline, and then no endpoint
+    would have any value. Broken twin: asked one by one, the silence lasts as often as there are endpoints."""
+    monkeypatch.setattr("agent.checks.probe._TOTAL_S", 0.5)
+    hung = 8
+    with Portal() as portal:
+        rules = [ProbeRule(f"slow{n}", f"{portal.url}/slow") for n in range(hung)]
+        check = ProbeCheck([*rules, ProbeRule("up", f"{portal.url}/")], [], time.time)
+        began = time.monotonic()
+        values = by_name(check.read(0.0))
+        took = time.monotonic() - began
+    assert [values[f"ucx.probe.success slow{n}"] for n in range(hung)] == [0] * hung
+    assert values["ucx.probe.success up"] == 1
+    assert took < hung * 0.5
+
+
+def test_nodes_that_are_silent_wait_together() -> None:
+    """Twelve nodes of which one answers: it has its value, and the check keeps inside its deadline."""
+    with contextlib.ExitStack() as stack:
+        silent = []
+        for n in range(11):
+            line = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            line.bind(("127.0.0.1", 0))
+            silent.append(PeerRule(f"silent{n}", "127.0.0.1", line.getsockname()[1]))
+        server = TimeServer(20)
+        began = time.monotonic()
+        reading = PeersCheck([*silent, PeerRule("n2", "127.0.0.1", server.port)], time.time).read(0.0)
+        took = time.monotonic() - began
+    assert reading.values[-1] == pytest.approx(20, abs=1)
+    assert list(reading.values[:-1]) == [None] * 11
+    assert took < 11
 
 
 def test_certificates_in_files(tmp_path: Path) -> None:
