@@ -13,9 +13,6 @@ from typing import ClassVar
 from agent.bounded import Bounded, Deadline
 from agent.checks import rate
 from agent.databases import TOTAL_S, Blind, Database, DatabaseRule, State
-from agent.databases.mssql import MssqlDatabase
-from agent.databases.mysql import MysqlDatabase
-from agent.databases.postgresql import PostgresqlDatabase
 from agent.reading import Reading, columns
 
 _METRICS = (
@@ -34,11 +31,6 @@ _METRICS = (
     "ucx.database.backup.age",
     "ucx.database.jobs.failed",
 )
-_ENGINES: dict[str, Callable[[DatabaseRule], Database]] = {
-    "postgresql": PostgresqlDatabase,
-    "mysql": MysqlDatabase,
-    "mssql": MssqlDatabase,
-}
 _COUNTED_FOR_SERVER = frozenset({"mysql", "mssql"})
 """Engines whose deadlocks are those of the whole server: told with the first of its databases only, so that
 nobody is told twice. (Failed jobs likewise.)"""
@@ -47,8 +39,18 @@ Values = list[float | None]
 
 
 def open_database(rule: DatabaseRule) -> Database:
-    """The rule's engine, not connected yet."""
-    return _ENGINES[rule.engine](rule)
+    """The rule's engine, not connected yet; its module is loaded only where there is such a database."""
+    if rule.engine == "mssql":
+        from agent.databases.mssql import MssqlDatabase
+
+        return MssqlDatabase(rule)
+    if rule.engine == "mysql":
+        from agent.databases.mysql import MysqlDatabase
+
+        return MysqlDatabase(rule)
+    from agent.databases.postgresql import PostgresqlDatabase
+
+    return PostgresqlDatabase(rule)
 
 
 class DatabaseCheck:

@@ -35,7 +35,7 @@ MAX_PRELOGIN = 4096
 HEADER = struct.Struct(">BBHHBB")
 """Type, status, length with header, SPID, packet number, window."""
 _OPTION = struct.Struct(">BHH")
-PRELOGIN = 0x12
+LOGIN, SSPI, PRELOGIN = 0x10, 0x11, 0x12
 REPLY = 0x04
 LAST = 0x01
 _ENCRYPTION = 1
@@ -86,6 +86,7 @@ class Line:
         self._secured: ssl.SSLObject | None = None
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._ready = b""
+        self._logged_in = False
         self._deadline_s = 0.0
         self._allowance = 0
 
@@ -106,14 +107,23 @@ class Line:
         return None
 
     def sendall(self, data: bytes | bytearray) -> None:
+        data = self._typed(bytes(data))
         if self._stage is _Stage.CLEAR:
-            self._send(with_encryption(bytes(data), _ON))
+            self._send(with_encryption(data, _ON))
             self._stage = _Stage.ASKED
         elif self._secured is None:
-            self._send(bytes(data))
+            self._send(data)
         else:
             self._secured.write(data)
             self._send(self._outgoing.read())
+
+    def _typed(self, packet: bytes) -> bytes:
+        """The driver sends later steps of Windows authentication as further logins; they have their own type."""
+        if packet[0] != LOGIN:
+            return packet
+        typed = bytes([SSPI if self._logged_in else LOGIN]) + packet[1:]
+        self._logged_in = self._logged_in or bool(packet[1] & LAST)
+        return typed
 
     def recv_into(self, buffer: memoryview, size: int = 0) -> int:
         data = self.recv(size or len(buffer))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 from pathlib import Path
 
+from agent.reading import Reading
 from agent.spool import Spool
 from agent.store import Stored
 from tests.agent.collector import AGENT
@@ -48,3 +49,10 @@ def drain(spool: Spool) -> list[Stored]:
         taken.append(batch)
         spool.delivered(batch)
     return taken
+
+
+def by_name(reading: Reading) -> dict[str, float | None]:
+    return {
+        " ".join([column.metric, *(value for _, value in column.attributes)]): value
+        for column, value in zip(reading.columns, reading.values, strict=True)
+    }

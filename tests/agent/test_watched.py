@@ -5,41 +5,28 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 
-from agent.checks.database import DatabaseCheck, open_database
 from agent.checks.facts import FactsCheck
 from agent.checks.peers import PeerRule, PeersCheck, offset
 from agent.checks.probe import CertificateRule, ProbeCheck, ProbeRule
 from agent.checks.service import ServiceCheck, ServiceRule, Systemd
 from agent.checks.storage import PROBE_FILE, StorageCheck, StorageRule
-from agent.databases import DatabaseRule
-from agent.reading import Reading
+from tests.agent.kit import by_name
 from tests.agent.tls import Authority, secure
 
 DAY_S = 86_400
 _DB = "ucx.database"
-
-
-def by_name(reading: Reading) -> dict[str, float | None]:
-    return {
-        " ".join([column.metric, *(value for _, value in column.attributes)]): value
-        for column, value in zip(reading.columns, reading.values, strict=True)
-    }
 
 
 # ---- services -----------------------------------------------------------------------------------------
@@ -386,159 +373,3 @@ def test_time_goes_on_after_2036() -> None:
     stamp = int((now + 20 + 2_208_988_800) * 2**32) % 2**64
     answer = bytes([0x24, 2]) + bytes(22) + b"m" * 8 + stamp.to_bytes(8, "big") * 2
     assert offset(answer, b"m" * 8, now, now) == pytest.approx(20)
-
-
-# ---- databases ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def watched(database_url: str, tmp_path: Path) -> DatabaseRule:
-    """A PostgreSQL database with the login that the documentation names."""
-    role = f"ucx_agent_{os.getpid()}"
-    with psycopg.connect(database_url, autocommit=True) as conn:
-        conn.execute(f"DROP ROLE IF EXISTS {role}")
-        conn.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
-        conn.execute(f"GRANT pg_monitor TO {role}")
-    parts = conninfo_to_dict(database_url)
-    (tmp_path / "pw").write_text("secret\n")
-    return DatabaseRule(
-        "main",
-        "postgresql",
-        str(parts["host"]),
-        int(parts["port"] or 0),
-        role,
-        str(parts["dbname"]),
-        tmp_path / "pw",
-    )
-
-
-def test_postgresql_is_watched_with_the_least_rights(watched: DatabaseRule, database_url: str) -> None:
-    """Size as PostgreSQL itself says; nothing can be written over this login's connection."""
-    check = DatabaseCheck([watched])
-    check.read(0.0)
-    values = by_name(check.read(60.0))
-    with psycopg.connect(database_url) as conn:
-        row = conn.execute("SELECT pg_database_size(current_database())").fetchone()
-    assert row is not None
-    assert values["ucx.database.online main"] == 1
-    assert values["ucx.database.size main"] == pytest.approx(row[0], rel=0.05)
-    assert values["ucx.database.sessions.blocked main"] == 0
-    assert values["ucx.database.deadlock.rate main"] == 0
-    used = values["ucx.database.connections.utilization main"]
-    assert used is not None
-    assert 0 < used < 1
-
-
-def test_a_blocked_session_is_counted(watched: DatabaseRule, database_url: str) -> None:
-    """Two sessions, one lock."""
-    with psycopg.connect(database_url) as first, psycopg.connect(database_url) as second:
-        first.execute("CREATE TABLE held (a int)")
-        first.commit()
-        first.execute("LOCK TABLE held")
-        waiting = threading.Thread(target=second.execute, args=("LOCK TABLE held",))
-        waiting.start()
-        end = time.monotonic() + 20
-        while not (blocked := open_database(watched).look().blocked) and time.monotonic() < end:
-            time.sleep(0.05)
-        first.commit()
-        waiting.join()
-        second.rollback()
-    assert blocked == 1
-
-
-def test_a_database_out_of_reach_is_not_online_and_one_that_lets_us_not_in_is_not_watched(
-    watched: DatabaseRule,
-) -> None:
-    """Nobody there, no such database: 0. Wrong password, no password file: nobody is woken for our login."""
-    (watched.password_file or Path()).with_name("wrong").write_text("wrong")
-    rules = [
-        watched._replace(name="gone", host="127.0.0.1", port=9),
-        watched._replace(name="absent", database="no_such_database"),
-        watched._replace(name="wrong", password_file=(watched.password_file or Path()).with_name("wrong")),
-        watched._replace(name="nobody", user="nobody_at_all"),
-        watched._replace(name="no_file", password_file=Path("/no/such/file")),
-    ]
-    values = by_name(DatabaseCheck(rules).read(0.0))
-    told = {
-        rule.name: (values[f"{_DB}.online {rule.name}"], values[f"{_DB}.watched {rule.name}"])
-        for rule in rules
-    }
-    blind, down = (None, 0), (0, 1)
-    assert told == {"gone": down, "absent": down, "wrong": blind, "nobody": blind, "no_file": blind}
-    assert values["ucx.database.size gone"] is None
-
-
-@pytest.fixture(scope="module")
-def mariadb() -> Iterator[tuple[int, str]]:
-    """A real MariaDB on a free port: (port, socket)."""
-    folder = Path(tempfile.mkdtemp(prefix="ucx-maria-"))
-    shutil.chown(folder, "mysql", "mysql")
-    install = [
-        "mariadb-install-db",
-        "--user=mysql",
-        f"--datadir={folder}/data",
-        "--auth-root-authentication-method=normal",
-    ]
-    subprocess.run(install, check=True, capture_output=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
-    command = [
-        "mariadbd",
-        "--no-defaults",
-        "--user=mysql",
-        f"--datadir={folder}/data",
-        f"--socket={folder}/s",
-        f"--port={port}",
-    ]
-    server = subprocess.Popen(
-        [*command, "--bind-address=127.0.0.1", f"--pid-file={folder}/pid"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _await_mariadb(port)
-        yield port, f"{folder}/s"
-    finally:
-        server.kill()
-        server.wait()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _await_mariadb(port: int) -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError("MariaDB did not start")
-
-
-@pytest.mark.needs("mariadbd", "mariadb-install-db")
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="starts MariaDB as its own user")
-def test_mariadb_is_watched_with_the_least_rights(mariadb: tuple[int, str], tmp_path: Path) -> None:
-    """The login of the documentation sees all values; size as MariaDB itself says."""
-    pymysql = pytest.importorskip("pymysql")
-    port, path = mariadb
-    with pymysql.connect(unix_socket=path, user="root", autocommit=True) as root, root.cursor() as cursor:
-        cursor.execute("CREATE DATABASE ucx")
-        cursor.execute("CREATE TABLE ucx.calls (id INT PRIMARY KEY, note VARCHAR(200)) ENGINE=InnoDB")
-        cursor.execute("CREATE USER ucx_agent@localhost IDENTIFIED BY 'secret'")
-        cursor.execute("GRANT PROCESS ON *.* TO ucx_agent@localhost")
-        cursor.execute("GRANT SELECT ON ucx.* TO ucx_agent@localhost")
-    (tmp_path / "pw").write_text("secret\n")
-    rule = DatabaseRule("ucx", "mysql", "127.0.0.1", port, "ucx_agent", "ucx", tmp_path / "pw")
-    check = DatabaseCheck([rule, rule._replace(name="closed", password_file=None)])
-    check.read(0.0)
-    values = by_name(check.read(60.0))
-    assert values["ucx.database.online ucx"] == 1
-    assert values["ucx.database.size ucx"] == 16_384
-    assert values["ucx.database.sessions.blocked ucx"] == 0
-    assert values["ucx.database.deadlock.rate ucx"] == 0
-    used = values["ucx.database.connections.utilization ucx"]
-    assert used is not None
-    assert 0 < used < 0.1
-    assert values["ucx.database.online closed"] is None
-    assert values["ucx.database.watched closed"] == 0

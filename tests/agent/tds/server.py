@@ -280,7 +280,11 @@ class _Session:
         self._server.logins.append(login)
         self._server.misbehave("login")
         if login.integrated:
-            self._windows(login)
+            try:
+                self._windows(login)
+            except Refusal as refusal:
+                self._refuse(refusal)
+                return False
         elif self._script.users.get(login.user) != login.password:
             self._refuse(Refusal(18456, f"Login failed for user '{login.user}'."))
             return False
