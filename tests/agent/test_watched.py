@@ -114,6 +114,8 @@ class _Portal(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/slow":
             self.server.release.wait(20)  # type: ignore[attr-defined]
+        if self.path == "/together":
+            _wait_for(self.server.together)  # type: ignore[attr-defined]
         status = 503 if self.path == "/down" else 200
         self.send_response(status)
         self.send_header("Content-Length", "7")
@@ -131,6 +133,7 @@ class Portal(ThreadingHTTPServer):
     def __init__(self, certificate: Path | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Portal)
         self.release = threading.Event()
+        self.together = threading.Barrier(1)
         port = self.server_address[1]
         self.url = secure(self, certificate) if certificate else f"http://127.0.0.1:{port}"
 
@@ -197,37 +200,32 @@ def test_an_endpoint_that_hangs_costs_its_own_values(monkeypatch: pytest.MonkeyP
     assert values["ucx.probe.success up"] == 1
 
 
-def test_many_endpoints_that_hang_cost_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They wait together: one after the other they would pass the check's own deadline, and then no endpoint
-    would have any value. Broken twin: asked one by one, the silence lasts as often as there are endpoints."""
-    monkeypatch.setattr("agent.checks.probe._TOTAL_S", 0.5)
-    hung = 8
+def test_endpoints_are_asked_at_the_same_time() -> None:
+    """None of these answers before all of them were asked. One after the other, a few that hang would pass
+    the check's own deadline, and no endpoint would have a value. Broken twin: ``call`` in a loop."""
+    number = 8
     with Portal() as portal:
-        rules = [ProbeRule(f"slow{n}", f"{portal.url}/slow") for n in range(hung)]
-        check = ProbeCheck([*rules, ProbeRule("up", f"{portal.url}/")], [], time.time)
-        began = time.monotonic()
-        values = by_name(check.read(0.0))
-        took = time.monotonic() - began
-    assert [values[f"ucx.probe.success slow{n}"] for n in range(hung)] == [0] * hung
-    assert values["ucx.probe.success up"] == 1
-    assert took < hung * 0.5
+        portal.together = threading.Barrier(number)
+        rules = [ProbeRule(f"p{n}", f"{portal.url}/together") for n in range(number)]
+        values = by_name(ProbeCheck(rules, [], time.time).read(0.0))
+    assert [values[f"ucx.probe.success p{n}"] for n in range(number)] == [1] * number
 
 
-def test_nodes_that_are_silent_wait_together() -> None:
-    """Twelve nodes of which one answers: it has its value, and the check keeps inside its deadline."""
-    with contextlib.ExitStack() as stack:
-        silent = []
-        for n in range(11):
-            line = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            line.bind(("127.0.0.1", 0))
-            silent.append(PeerRule(f"silent{n}", "127.0.0.1", line.getsockname()[1]))
-        server = TimeServer(20)
-        began = time.monotonic()
-        reading = PeersCheck([*silent, PeerRule("n2", "127.0.0.1", server.port)], time.time).read(0.0)
-        took = time.monotonic() - began
-    assert reading.values[-1] == pytest.approx(20, abs=1)
-    assert list(reading.values[:-1]) == [None] * 11
-    assert took < 11
+def test_nodes_are_asked_at_the_same_time() -> None:
+    """None of these answers before all of them were asked; a silent one beside them costs nothing."""
+    together = threading.Barrier(6)
+    servers = [TimeServer(20, lambda _: _wait_for(together)) for _ in range(6)]
+    rules = [PeerRule(f"n{n}", "127.0.0.1", server.port) for n, server in enumerate(servers)]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        rules.insert(0, PeerRule("silent", "127.0.0.1", silent.getsockname()[1]))
+        told = PeersCheck(rules, time.time).read(0.0).values
+    assert list(told) == [None, *[pytest.approx(20, abs=2)] * 6]
+
+
+def _wait_for(barrier: threading.Barrier) -> None:
+    with contextlib.suppress(threading.BrokenBarrierError):
+        barrier.wait(10)
 
 
 def test_certificates_in_files(tmp_path: Path) -> None:
