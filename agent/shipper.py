@@ -38,6 +38,7 @@ from agent.transport import Unreachable
 log = logging.getLogger("ucx.shipper")
 
 _COMPRESS_FROM = 512
+_OWN_TABLE_FROM = 2048
 """Smaller bodies do not get smaller."""
 _SAY_AGAIN_S = 600.0
 """The same trouble is logged again after this time."""
@@ -297,5 +298,7 @@ class Shipper:
 
 def gzipped(body: bytes) -> bytes:
     """RFC 1952, the same bytes for the same input."""
-    packer = zlib.compressobj(6, zlib.DEFLATED, 31)
+    # One table for all saves building and reading one of its own, which a small body does not earn.
+    strategy = zlib.Z_FIXED if len(body) < _OWN_TABLE_FROM else zlib.Z_DEFAULT_STRATEGY
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31, zlib.DEF_MEM_LEVEL, strategy)
     return packer.compress(body) + packer.flush()

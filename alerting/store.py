@@ -7,7 +7,8 @@ host); then whatever else. ``save_outcomes`` checks that the rows are at the ver
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any
 
@@ -33,19 +34,28 @@ TOGETHER = 50
 
 
 async def lock_hosts(
-    conn: AsyncConnection[Row], keys: Sequence[HostKey], now: datetime
+    conn: AsyncConnection[Row],
+    keys: Collection[HostKey],
+    now: datetime,
+    *,
+    there: AbstractSet[HostKey] = frozenset(),
 ) -> dict[HostKey, HostState]:
     """Lock the hosts' rows in sorted order, making those that are missing, and read them.
 
-    ``pack_version`` of every state is the newest version of the rules at this moment."""
+    ``there``: hosts whose rows were seen before, and so need not be made; should one be gone after all, it is
+    missing in the answer. ``pack_version`` of each state: the newest version of the rules at this moment."""
     ordered = sorted(set(keys))
-    hosts = {
-        "tenants": arrays.int4s([k.tenant_id for k in ordered]),
-        "hosts": arrays.int8s([k.host_id for k in ordered]),
-    }
-    await conn.execute(Q.ensure_hosts, hosts)
-    cursor = await conn.execute(Q.lock_hosts, hosts)
+    if new := [key for key in ordered if key not in there]:
+        await conn.execute(Q.ensure_hosts, _hosts(new))
+    cursor = await conn.execute(Q.lock_hosts, _hosts(ordered))
     return {HostKey(row[0], row[1]): _state(row) for row in await cursor.fetchall()}
+
+
+def _hosts(keys: Sequence[HostKey]) -> dict[str, Any]:
+    return {
+        "tenants": arrays.int4s([key.tenant_id for key in keys]),
+        "hosts": arrays.int8s([key.host_id for key in keys]),
+    }
 
 
 def _state(row: Row) -> HostState:

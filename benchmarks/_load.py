@@ -18,7 +18,6 @@ import base64
 import resource
 import sys
 import time
-import zlib
 from collections.abc import Sequence
 from typing import Literal, Protocol, cast
 
@@ -26,6 +25,7 @@ import msgspec
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agent.shipper import gzipped
 from benchmarks import _remote
 from benchmarks._fleet import healthy, layout
 from wire.layout import digest, encode
@@ -92,10 +92,7 @@ class Agent:
         at = int(time.time() * 1000)
         frame = (self._digest, at, self._frames[self._seq % SPREADS])
         body = msgspec.msgpack.encode((1, "frames", self._agent_id, 1, self._seq, (frame,)))
-        packer = zlib.compressobj(
-            1, zlib.DEFLATED, 31
-        )  # the agent takes more trouble; to unpack costs the same
-        body = packer.compress(body) + packer.flush()
+        body = gzipped(body)
         if now - self._signed_at >= RENEW_AFTER_S:
             self._sign(now)
         return self._head + b"%d\r\nContent-Length: %d\r\n\r\n%s" % (at, len(body), body)

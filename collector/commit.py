@@ -39,12 +39,18 @@ from wire.clock import Clock
 from wire.receipt import Outcome, Receipt
 
 Connection = AsyncConnection[tuple[Any, ...]]
+Pair = tuple[int, int, int]
+"""Tenant, host, layout."""
 PAIRS_KNOWN = 500_000
 """(host, layout) pairs remembered as noted; then all are forgotten and noted again when met."""
 
 
+HOSTS_KNOWN = 500_000
+"""Hosts remembered as having a row to lock; then likewise."""
+
+
 class LedgerMoved(Exception):
-    """A key was taken when we inserted it and gone when we looked (it just expired): try again."""
+    """What was there when we looked first was gone when we looked again (a key just expired): try again."""
 
 
 class Verdicts(msgspec.Struct, frozen=True):
@@ -119,7 +125,8 @@ class IngestCommit:
             "statement_timeout": f"{round(settings.request_deadline_s * 1000)}ms",
         }
         self._evaluator: alerting.Evaluator | None = None
-        self._noted: set[tuple[HostKey, int]] = set()
+        self._noted: set[Pair] = set()
+        self._met: set[HostKey] = set()
         self._bounded: WeakSet[Connection] = WeakSet()
 
     async def __call__(self, group: Sequence[Pending]) -> tuple[Receipt, ...]:
@@ -129,6 +136,9 @@ class IngestCommit:
             async with conn.transaction():
                 verdicts, pairs = await self._store(conn, group)
         self._after_commit(verdicts, pairs)
+        if len(self._met) > HOSTS_KNOWN:
+            self._met.clear()
+        self._met.update(pending.host for pending in group)
         return verdicts.receipts
 
     async def _bound(self, conn: Connection) -> None:
@@ -137,11 +147,13 @@ class IngestCommit:
             await conn.execute(Q.ingest_limits, self._limits)
             self._bounded.add(conn)
 
-    async def _store(
-        self, conn: Connection, group: Sequence[Pending]
-    ) -> tuple[Verdicts, set[tuple[HostKey, int]]]:
+    async def _store(self, conn: Connection, group: Sequence[Pending]) -> tuple[Verdicts, set[Pair]]:
         now = self._clock()
-        states = await alerting.lock_hosts(conn, sorted({pending.host for pending in group}), now)
+        hosts = {pending.host for pending in group}
+        states = await alerting.lock_hosts(conn, hosts, now, there=self._met)
+        if len(states) < len(hosts):
+            self._met.clear()
+            raise LedgerMoved("a host's row is gone: it is made again")
         verdicts = await _enter_ledger(conn, group)
         if not verdicts.winners:
             return verdicts, set()
@@ -176,7 +188,7 @@ class IngestCommit:
         if outcome.late:
             self._meters.late.inc(len(outcome.late))
 
-    def _after_commit(self, verdicts: Verdicts, pairs: set[tuple[HostKey, int]]) -> None:
+    def _after_commit(self, verdicts: Verdicts, pairs: set[Pair]) -> None:
         """Remember and count only what is on disk."""
         if len(self._noted) > PAIRS_KNOWN:
             self._noted.clear()
@@ -220,18 +232,23 @@ def _columns(keys: Collection[BatchKey]) -> dict[str, Any]:
     }
 
 
-def _pairs(winners: Iterable[Pending]) -> set[tuple[HostKey, int]]:
-    return {(pending.host, layout_id) for pending in winners for layout_id in pending.layout_ids()}
+def _pairs(winners: Iterable[Pending]) -> set[Pair]:
+    return {
+        (pending.scope.tenant_id, pending.scope.host_id, pending.layouts[frame.layout].layout_id)
+        for pending in winners
+        if isinstance(pending.batch, FrameBatch)
+        for frame in pending.batch.frames
+    }
 
 
-async def _note_layouts(conn: Connection, pairs: set[tuple[HostKey, int]], now: datetime) -> None:
+async def _note_layouts(conn: Connection, pairs: set[Pair], now: datetime) -> None:
     if not pairs:
         return
     rows = sorted(pairs)
     columns = {
-        "tenant_ids": [host.tenant_id for host, _ in rows],
-        "host_ids": [host.host_id for host, _ in rows],
-        "layout_ids": [layout_id for _, layout_id in rows],
+        "tenant_ids": [tenant_id for tenant_id, _, _ in rows],
+        "host_ids": [host_id for _, host_id, _ in rows],
+        "layout_ids": [layout_id for _, _, layout_id in rows],
         "seen": [now] * len(rows),
     }
     await conn.execute(Q.host_layout_insert, columns)

@@ -6,7 +6,9 @@ the question was asked: a revocation therefore bites within that time in every c
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import logging
 import secrets
@@ -21,10 +23,11 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import PoolTimeout
 
-from alerting.evaluate import HostScope
+from alerting.evaluate import HostKey, HostScope
 from collector import token
-from collector.cache import TtlCache
+from collector.cache import Entry, TtlCache
 from collector.runs import Heard, Runs, hear
+from storage import arrays
 from storage.pool import Pool
 from storage.sql import Queries
 from wire.access import Principal, Role
@@ -38,7 +41,12 @@ API_KEY_PREFIX = "ucxk_"
 LOOK_AGAIN_S = 1.0
 """An agent whose token is by no known key is looked up anew unless that was done this short a while ago."""
 PROVEN_TOKENS = 50_000
-"""Tokens whose signature check is remembered; then all are forgotten (each lives only a minute)."""
+"""Tokens whose signature check is remembered; past twice as many, the older half is forgotten."""
+RENEW_PAST = 0.5
+"""Part of its time after which what is known of an agent in use is asked for anew, ahead of its batches..."""
+IN_USE_S = 120.0
+"""...and it counts as in use for so long: most agents report every few seconds, the slowest once a minute."""
+RENEWED_AT_ONCE = 1_000
 
 
 def new_secret(prefix: str) -> str:
@@ -84,6 +92,17 @@ class Agent(msgspec.Struct, frozen=True):
     """Ids of the agents that spoke for this host before (32 hex digits): their batches may still come."""
     run: str = ""
     """Which start of its program spoke last."""
+    name: str = ""
+    """Its id as batches write it, 32 hex digits; filled in here."""
+    key: bytes = b""
+    """Its id as the ledger sorts by it, 16 bytes; filled in here."""
+    host: HostKey = HostKey(0, 0)
+    """Its host's row in host_state; filled in here."""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "name", self.agent_id.hex)
+        msgspec.structs.force_setattr(self, "key", self.agent_id.bytes)
+        msgspec.structs.force_setattr(self, "host", HostKey(self.scope.tenant_id, self.scope.host_id))
 
     def keys(self, now: datetime) -> list[bytes]:
         """The keys that are accepted at ``now``, the one in force first."""
@@ -101,11 +120,16 @@ class Agent(msgspec.Struct, frozen=True):
         )
 
 
-class _Proven(msgspec.Struct, frozen=True):
+class _Proven:
     """A token whose signature was found good."""
 
-    claims: token.Claims
-    public_key: bytes
+    __slots__ = ("claims", "entry", "public_key")
+
+    def __init__(self, claims: token.Claims, public_key: bytes, entry: Entry[Agent | None] | None) -> None:
+        self.claims = claims
+        self.public_key = public_key
+        self.entry = entry
+        """What is known of its agent: renewed, dropped or grown old in place."""
 
 
 OnTwins = Callable[[Agent, datetime], None]
@@ -122,9 +146,12 @@ class Directory:
     ) -> None:
         self._pool = pool
         self._clock = clock
+        self._monotonic = monotonic
+        self._renew_s = ttl_s * (1 - RENEW_PAST) / 2
         self._agents: TtlCache[UUID, Agent | None] = TtlCache(ttl_s=ttl_s, size=200_000, monotonic=monotonic)
         self._keys: TtlCache[bytes, Principal | None] = TtlCache(ttl_s=ttl_s, monotonic=monotonic)
-        self._proven: dict[str, _Proven] = {}
+        self._proven: dict[bytes, _Proven] = {}
+        self._proven_before: dict[bytes, _Proven] = {}
 
     async def principal(self, authorization: str | None) -> Principal:
         """The caller named by an ``Authorization`` header. Raises Unauthorised."""
@@ -142,21 +169,54 @@ class Directory:
             )
         return await self._by_token(bearer)
 
-    def known(self, authorization: str) -> Agent | None:
+    def known(self, authorization: bytes) -> Agent | None:
         """The agent, when the database need not be asked. None: ask ``agent``. Raises Unauthorised."""
-        bearer = authorization.removeprefix("Bearer ")
-        proven = self._proven.get(bearer)
-        claims = proven.claims if proven else token.read(bearer)
-        agent = self._agents.young(claims.agent_id)
+        proven = self._proven_by(authorization)
+        claims = (
+            proven.claims if proven else token.read(authorization.removeprefix(b"Bearer ").decode("latin-1"))
+        )
+        entry = (proven and proven.entry) or self._agents.entry(claims.agent_id)
+        agent = self._agents.young(entry) if entry else None
         if agent is None or agent.revoked_at is not None:
             return None
         now = self._clock()
         claims.check_time(now)
         if proven and (proven.public_key == agent.public_key or proven.public_key in agent.keys(now)):
             return agent
-        if claims.run not in ("", agent.run) or not self._is_proven(bearer, claims, agent, now):
+        if claims.run not in ("", agent.run) or not self._is_proven(authorization, claims, agent, now):
             return None  # who speaks is to be noted, or the key may be a new one: the database is asked
         return agent
+
+    def _proven_by(self, authorization: bytes) -> _Proven | None:
+        return self._proven.get(authorization) or self._proven_before.get(authorization)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep what is known of the agents in use young until ``stop``: many at once, ahead of their batches.
+
+        Each on its own would cost a question of its own every half minute; a failed round costs just that."""
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), max(self._renew_s, 0.1))
+                return
+            try:
+                await self.renew()
+            except (psycopg.Error, PoolTimeout, OSError) as fault:
+                log.warning("what is known of the agents in use could not be renewed ahead: %r", fault)
+
+    async def renew(self) -> None:
+        """Ask anew for all agents in use whose answer begins to age."""
+        ageing = self._agents.ageing(past=RENEW_PAST, used_within_s=IN_USE_S)
+        for first in range(0, len(ageing), RENEWED_AT_ONCE):
+            await self._renew(ageing[first : first + RENEWED_AT_ONCE])
+
+    async def _renew(self, agent_ids: list[UUID]) -> None:
+        asked_at = self._monotonic()
+        ids = arrays.uuids([agent_id.bytes for agent_id in agent_ids])
+        async with self._pool.connection() as conn:
+            rows = await (await conn.execute(Q.agents_by_id, {"agent_ids": ids})).fetchall()
+        found = {row[-1]: _agent(row[-1], row) for row in rows}
+        for agent_id in agent_ids:
+            self._agents.renew(agent_id, found.get(agent_id), asked_at)
 
     def forget_agent(self, agent_id: UUID) -> None:
         """Ask the database again about this agent (it has just changed)."""
@@ -173,7 +233,8 @@ class Directory:
         return principal
 
     async def _by_token(self, bearer: str) -> Agent:
-        proven = self._proven.get(bearer)
+        authorization = b"Bearer " + bearer.encode("utf-8", "surrogatepass")
+        proven = self._proven_by(authorization)
         claims = proven.claims if proven else token.read(bearer)
         claims.check_time(self._clock())
         agent = await self._agents.get(claims.agent_id, self._load_agent)
@@ -182,32 +243,32 @@ class Directory:
         if agent.revoked_at is not None:
             raise Unauthorised("This agent's credential was revoked; enrol the host again.", slug="revoked")
         if proven is None or proven.public_key not in agent.keys(self._clock()):
-            agent = await self._prove(bearer, claims, agent)
+            agent = await self._prove(authorization, claims, agent)
         return agent
 
-    async def _prove(self, bearer: str, claims: token.Claims, agent: Agent) -> Agent:
+    async def _prove(self, authorization: bytes, claims: token.Claims, agent: Agent) -> Agent:
         """Check the signature, once per token: what is true of these bytes and this key stays true.
 
         A key that we do not know may have been put in force through another collector a moment ago."""
-        good = self._is_proven(bearer, claims, agent, self._clock())
+        good = self._is_proven(authorization, claims, agent, self._clock())
         if not good and self._agents.age_s(agent.agent_id) > LOOK_AGAIN_S:
             self._agents.forget(agent.agent_id)
             agent = await self._agents.get(agent.agent_id, self._load_agent) or agent
-            good = agent.revoked_at is None and self._is_proven(bearer, claims, agent, self._clock())
+            good = agent.revoked_at is None and self._is_proven(authorization, claims, agent, self._clock())
         if not good:
             raise _not_signed(claims, agent)
         if claims.run not in ("", agent.run):
             await self._heard(agent, claims.run)
         return agent
 
-    def _is_proven(self, bearer: str, claims: token.Claims, agent: Agent, now: datetime) -> bool:
+    def _is_proven(self, authorization: bytes, claims: token.Claims, agent: Agent, now: datetime) -> bool:
         """True when one of the agent's keys made the signature; then that is remembered."""
         key = next((key for key in agent.keys(now) if claims.signed_by(key)), None)
         if key is None:
             return False
         if len(self._proven) >= PROVEN_TOKENS:
-            self._proven.clear()
-        self._proven[bearer] = _Proven(claims, key)
+            self._proven, self._proven_before = {}, self._proven
+        self._proven[authorization] = _Proven(claims, key, self._agents.entry(claims.agent_id))
         return True
 
     async def _heard(self, agent: Agent, run: str) -> None:

@@ -26,6 +26,8 @@ from wire.problem import Problem
 from wire.receipt import Receipt
 
 REQUEST_LINE = f"POST {BATCHES} HTTP/1.1\r\n".encode()
+SENT_AT_DIGITS = 13
+"""Milliseconds since 1970, from the year 2001 to 2286."""
 MOST_HEAD = 16_384
 MOST_HELD = 65_536
 """A request larger than this goes the general way, whose flow control bounds it, in bytes."""
@@ -70,6 +72,51 @@ def read_plain(data: bytes) -> Plain | Doubt:
     if len(data) < whole:
         return Doubt.INCOMPLETE if whole <= MOST_HELD else Doubt.UNUSUAL
     return Plain(headers, data[end + 4 :])
+
+
+class Habit:
+    """The head of a connection's last request: the next one's differs in two numbers, if at all.
+
+    What is equal byte by byte was read already. The numbers are digits alone: nothing else fits in."""
+
+    __slots__ = ("_before", "_between", "_end", "_headers")
+
+    def __init__(self, before: bytes, between: bytes, end: bytes, headers: dict[bytes, bytes]) -> None:
+        self._before = before
+        self._between = between
+        self._end = end
+        self._headers = headers
+
+    @classmethod
+    def of(cls, data: bytes, headers: dict[bytes, bytes]) -> Habit | None:
+        """Of a request that was read; None when it is not written as our agents write theirs."""
+        sent_at, length = headers.get(b"ucx-sent-at", b""), headers[b"content-length"]
+        head = data[: data.find(b"\r\n\r\n") + 4]
+        before, name, rest = head.partition(b"\r\nUCX-Sent-At: " + sent_at + b"\r\n")
+        between, other, end = rest.partition(b"Content-Length: " + length + b"\r\n")
+        at_line_start = not between or between.endswith(b"\r\n")
+        if len(sent_at) != SENT_AT_DIGITS or not (name and other and at_line_start):
+            return None
+        return cls(
+            before + name[: -SENT_AT_DIGITS - 2], b"\r\n" + between + other[:16], b"\r\n" + end, headers
+        )
+
+    def read(self, data: bytes) -> Plain | None:
+        """The request that ``data`` is, when it is whole and like the last one."""
+        if not data.startswith(self._before):
+            return None
+        first = len(self._before)
+        second = first + SENT_AT_DIGITS + len(self._between)
+        third = data.find(b"\r", second, second + 8)
+        body = third + len(self._end)
+        sent_at, length = data[first : first + SENT_AT_DIGITS], data[second:third]
+        if not (data.startswith(self._between, first + SENT_AT_DIGITS) and data.startswith(self._end, third)):
+            return None
+        if not (third > second and sent_at.isdigit() and length.isdigit()):
+            return None
+        if not len(data) - body == int(length) <= limits.MAX_REQUEST_BYTES:
+            return None
+        return Plain({**self._headers, b"ucx-sent-at": sent_at, b"content-length": length}, data[body:])
 
 
 def _headers(block: bytes) -> dict[bytes, bytes] | None:
@@ -160,6 +207,38 @@ class Common:
         return self._text
 
 
+class Idle:
+    """Hangs up when nothing came for long: one timer for all connections, none per request."""
+
+    def __init__(self) -> None:
+        self._since: dict[Door, float] = {}
+        """In the order in which their time ends: all have the same."""
+        self._ticking = False
+
+    def add(self, door: Door) -> None:
+        """``door`` has been answered, and nothing else has come."""
+        self._since[door] = time.monotonic()
+        if not self._ticking:
+            self._ticking = True
+            asyncio.get_running_loop().call_later(1.0, self._tick)
+
+    def drop(self, door: Door) -> None:
+        """Something came, or the client is gone."""
+        self._since.pop(door, None)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        while self._since:
+            door, since = next(iter(self._since.items()))
+            if now - since < door.timeout_keep_alive:
+                break
+            del self._since[door]
+            door.timeout_keep_alive_handler()
+        self._ticking = bool(self._since)
+        if self._ticking:
+            asyncio.get_running_loop().call_later(1.0, self._tick)
+
+
 Render = Callable[[Problem], tuple[int, dict[str, str], bytes]]
 """A problem as status, headers and body."""
 
@@ -168,13 +247,21 @@ class Door(HttpToolsProtocol):
     """One connection. Between requests it looks at what comes; see this module's text."""
 
     def __init__(
-        self, ingest: IngestApp, deadlines: Deadlines, render: Render, common: Common, **server: Any
+        self,
+        ingest: IngestApp,
+        deadlines: Deadlines,
+        render: Render,
+        common: Common,
+        idle: Idle,
+        **server: Any,
     ) -> None:
         super().__init__(**server)
         self._common = common
+        self._idle = idle
         self._ingest = ingest
         self._deadlines = deadlines
         self._render = render
+        self._habit: Habit | None = None
         self._held = b""
         self._hold: asyncio.TimerHandle | None = None
         self._answering = False
@@ -190,15 +277,22 @@ class Door(HttpToolsProtocol):
         if self._inside or not (self.cycle is None or self.cycle.response_complete):
             super().data_received(data)
             return
-        self._look(self._let_go() + data)
+        self._idle.drop(self)
+        self._look(self._let_go() + data if self._held else data)
 
     def _look(self, data: bytes) -> None:
-        request = read_plain(data)
+        request = (self._habit and self._habit.read(data)) or self._read(data)
         if request is Doubt.INCOMPLETE:
             self._held = data
             self._hold = self.loop.call_later(HOLD_S, self._give_up)
         elif not isinstance(request, Plain) or not self._take(request):
             super().data_received(data)
+
+    def _read(self, data: bytes) -> Plain | Doubt:
+        request = read_plain(data)
+        if isinstance(request, Plain):
+            self._habit = Habit.of(data, request.headers)
+        return request
 
     def _take(self, request: Plain) -> bool:
         waiting = Waiting(self)
@@ -235,9 +329,7 @@ class Door(HttpToolsProtocol):
         if held := self._let_go():
             self.data_received(held)
             return
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
+        self._idle.add(self)
 
     def _response(self, result: Receipt | Problem) -> bytes:
         common = self._common.text(self.server_state.default_headers)
@@ -261,6 +353,7 @@ class Door(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone. A batch that was taken stays taken: its next try finds it in the ledger."""
         self._let_go()
+        self._idle.drop(self)
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -282,5 +375,5 @@ class Door(HttpToolsProtocol):
 
 def doors(ingest: IngestApp, render: Render, deadline_s: float) -> Callable[..., Door]:
     """What the server calls for each connection."""
-    deadlines, common = Deadlines(deadline_s), Common()
-    return lambda **server: Door(ingest, deadlines, render, common, **server)
+    deadlines, common, idle = Deadlines(deadline_s), Common(), Idle()
+    return lambda **server: Door(ingest, deadlines, render, common, idle, **server)

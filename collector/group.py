@@ -1,9 +1,11 @@
 """Group commit: batches that arrive together share one transaction.
 
 A committer that is idle waits a moment for company (``linger_s``); one that is busy finds its next group
-waiting when it returns, so groups grow by themselves with the load. A group that fails is run again batch by
-batch, so that one bad batch fails alone; what the database cannot do now is answered 503, and the agent
-keeps the batch. Requests only wait here: a client that hangs up takes nothing back.
+waiting when it returns, so groups grow by themselves with the load. A second transaction beside the first
+begins only when half a group waits for it, or the first takes long: a transaction costs as much as many
+batches. A group that fails is run again batch by batch, so that one bad batch fails alone; what the database
+cannot do now is answered 503, and the agent keeps the batch. Requests only wait here: a client that hangs up
+takes nothing back.
 
     what happened                          what follows
     deadlock, serialisation, ledger moved  the same group again, up to TRIES times, after a short random pause
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 
 Commit = Callable[[Sequence[Pending]], Awaitable[Sequence[Receipt]]]
 TRIES = 4
+PATIENCE_S = 0.05
+"""A transaction that takes longer than this keeps no next group waiting, however small; in seconds."""
 RETRY_AFTER_S = 5.0
 
 
@@ -71,6 +75,7 @@ class Committer:
             tenant_share=settings.tenant_share,
         )
         self._arrived = asyncio.Event()
+        self._under_way = 0
         self._closing = False
         meters.queued.set_function(lambda: len(self._queue))
         meters.queued_bytes.set_function(lambda: self._queue.bytes)
@@ -105,7 +110,8 @@ class Committer:
         """Put the batch into the queue; its answer comes by ``pending.answer``. Raises TooBusy."""
         self.check_room(pending.scope.tenant_id, pending.size)
         self._queue.offer(pending.scope.tenant_id, pending.size, pending)
-        self._arrived.set()
+        if len(self._queue) == 1 or self._worthwhile():
+            self._arrived.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Commit what arrives until ``stop`` is set, then what still waits; returns when all is answered."""
@@ -123,19 +129,30 @@ class Committer:
 
     async def _work(self) -> None:
         while True:
-            if not len(self._queue):
-                if self._closing:
-                    return
-                self._arrived.clear()
-                await self._arrived.wait()
-                await self._linger()
+            if self._closing and not len(self._queue):
+                return
+            await self._turn()
             group = self._next_group()
             if group:
                 await self._settle(group)
 
-    async def _linger(self) -> None:
-        if self._settings.linger_s and not self._closing:
-            await asyncio.sleep(self._settings.linger_s)
+    def _worthwhile(self) -> bool:
+        """Whether what waits should be committed now."""
+        waiting = len(self._queue)
+        return waiting > 0 and (not self._under_way or 2 * waiting >= self._settings.group_batches)
+
+    async def _turn(self) -> None:
+        """Return when there is something to commit, or the end has come."""
+        while not (self._worthwhile() or self._closing):
+            waiting = len(self._queue)
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(PATIENCE_S if waiting else None):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return
+            if not (waiting or self._under_way or self._closing):
+                await asyncio.sleep(self._settings.linger_s)
 
     def _next_group(self) -> list[Pending]:
         """The next group, without the batches whose callers have given up already."""
@@ -143,9 +160,12 @@ class Committer:
         return [pending for pending in taken if not pending.answer.done()]
 
     async def _settle(self, group: list[Pending]) -> None:
+        self._under_way += 1
         try:
             await self._settle_or_fail(group)
         finally:
+            self._under_way -= 1
+            self._arrived.set()
             # Reached with open answers only when this task is cancelled: nobody may wait for ever.
             _answer_all(group, Unavailable("The collector stopped: send again.", retry_after_s=RETRY_AFTER_S))
 

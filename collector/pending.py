@@ -9,11 +9,12 @@ import msgspec
 
 from alerting.evaluate import EventInput, FrameInput, HostKey, HostScope
 from collector.layouts import StoredLayout
-from wire.batch import Batch, EventBatch, FrameBatch
+from wire.batch import Batch, EventBatch
 from wire.problem import Problem
 from wire.receipt import Outcome, Receipt
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NONE = timedelta(0)
 TRUSTED_OFFSET = timedelta(seconds=2)
 """A host clock that is off by no more than this is taken as right: the difference is mostly the way here."""
 STORED_AS_SENT = timedelta(seconds=30)
@@ -85,12 +86,6 @@ class Pending(msgspec.Struct, frozen=True, eq=False):
         """The time under which a frame or an event is stored, milliseconds since 1970."""
         return time_ms + self.shift_ms
 
-    def layout_ids(self) -> set[int]:
-        """The layouts that its frames are in."""
-        if isinstance(self.batch, FrameBatch):
-            return {self.layouts[frame.layout].layout_id for frame in self.batch.frames}
-        return set()
-
     def receipt(self, outcome: Outcome, reason: str = "") -> Receipt:
         """The collector's word on this batch."""
         batch = self.batch
@@ -109,12 +104,11 @@ def at(time_ms: int) -> datetime:
 def clock_offset(received_at: datetime, sent_at_ms: int | None) -> timedelta:
     """What to add to the host's clock, from the time that the agent says it sent the batch at."""
     if sent_at_ms is None:
-        return timedelta(0)
+        return _NONE
     offset = received_at - at(sent_at_ms)
-    return offset if abs(offset) > TRUSTED_OFFSET else timedelta(0)
+    return offset if abs(offset) > TRUSTED_OFFSET else _NONE
 
 
-def shift_ms(received_at: datetime, sent_at_ms: int | None) -> int:
+def shift_ms(offset: timedelta) -> int:
     """Milliseconds to add to the times that are stored; 0 while the host's clock is nearly right."""
-    offset = clock_offset(received_at, sent_at_ms)
     return round(offset / timedelta(milliseconds=1)) if abs(offset) > STORED_AS_SENT else 0

@@ -19,6 +19,24 @@ JOIN tenant t ON t.tenant_id = a.tenant_id
 JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
 WHERE a.agent_id = %(agent_id)s
 
+-- name: agents_by_id
+-- The same for many agents, each with its id.
+SELECT a.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name, a.public_key, a.revoked_at,
+       ARRAY(SELECT k.public_key FROM agent_key k
+             WHERE k.tenant_id = a.tenant_id AND k.agent_id = a.agent_id ORDER BY k.retires_at DESC LIMIT 4),
+       ARRAY(SELECT k.retires_at FROM agent_key k
+             WHERE k.tenant_id = a.tenant_id AND k.agent_id = a.agent_id ORDER BY k.retires_at DESC LIMIT 4),
+       ARRAY(SELECT f.agent_id FROM agent f
+             WHERE f.tenant_id = a.tenant_id AND f.host_id = a.host_id AND f.agent_id <> a.agent_id
+             ORDER BY f.enrolled_at DESC, f.agent_id LIMIT 16),
+       coalesce((SELECT r.run FROM agent_run r WHERE r.tenant_id = a.tenant_id AND r.agent_id = a.agent_id), ''),
+       a.agent_id
+FROM agent a
+JOIN host h ON h.tenant_id = a.tenant_id AND h.host_id = a.host_id
+JOIN tenant t ON t.tenant_id = a.tenant_id
+JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
+WHERE a.agent_id = ANY(%(agent_ids)s)
+
 -- name: api_key_by_hash
 -- The principal behind an API key, unless it was revoked.
 SELECT name, role, tenant_id, deployment_id FROM api_key

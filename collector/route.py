@@ -19,7 +19,6 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from alerting.evaluate import HostKey
 from collector.body import ClientGone, Receive, Scope, Send, decode, header, read_body
 from collector.directory import Agent, Directory
 from collector.group import Committer
@@ -100,16 +99,16 @@ class IngestApp:
         body = await self._body(scope, receive, limits.MAX_REQUEST_BYTES, limits.MAX_BATCH_BYTES)
         received_at = self._clock()
         digest = hashlib.sha256(body).digest()
-        sent_at = _sent_at(header(scope, b"ucx-sent-at"))
+        offset = clock_offset(received_at, _sent_at(header(scope, b"ucx-sent-at")))
         try:
             batch = _own_batch(body, agent)
-            check_window(batch, received_at, self._keep, shift_ms(received_at, sent_at))
-            layouts = await self._layouts.resolve(_host(agent), _digests(batch), received_at)
+            check_window(batch, received_at, self._keep, shift_ms(offset))
+            layouts = await self._layouts.resolve(agent.host, _digests(batch), received_at)
             check_widths(batch, layouts)
         except Refusal as refusal:
             return self._refused(body, digest, agent, refusal)
         answer: asyncio.Future[Receipt | Problem] = asyncio.get_running_loop().create_future()
-        pending = _pending(agent, body, digest, batch, layouts, received_at, sent_at, answer)
+        pending = _pending(agent, body, digest, batch, layouts, received_at, offset, answer)
         return await self._committer.submit(pending)
 
     def quick(self, headers: Mapping[bytes, bytes], body: bytes, answer: Answer) -> bool:
@@ -118,7 +117,7 @@ class IngestApp:
         False: nothing was taken, the long way decides. So whatever is unusual here - a credential or a layout
         to be looked up, a fault, a full queue - is judged, worded and counted in one place."""
         try:
-            agent = self._directory.known(headers[b"authorization"].decode("latin-1"))
+            agent = self._directory.known(headers[b"authorization"])
             encoding = headers.get(b"content-encoding", b"identity").decode("latin-1")
             content = decode(body, encoding, limit=limits.MAX_BATCH_BYTES)
             sent_at = _sent_at(headers.get(b"ucx-sent-at", b"").decode("latin-1") or None)
@@ -133,13 +132,14 @@ class IngestApp:
     def _at_once(self, agent: Agent, body: bytes, sent_at: int | None, answer: Answer) -> Pending | None:
         received_at = self._clock()
         batch = _own_batch(body, agent)
-        check_window(batch, received_at, self._keep, shift_ms(received_at, sent_at))
-        layouts = self._layouts.known(_host(agent), _digests(batch))
+        offset = clock_offset(received_at, sent_at)
+        check_window(batch, received_at, self._keep, shift_ms(offset))
+        layouts = self._layouts.known(agent.host, _digests(batch))
         if layouts is None:
             return None
         check_widths(batch, layouts)
         digest = hashlib.sha256(body).digest()
-        return _pending(agent, body, digest, batch, layouts, received_at, sent_at, answer)
+        return _pending(agent, body, digest, batch, layouts, received_at, offset, answer)
 
     def tell_of_twins(self, agent: Agent, now: datetime) -> None:
         """An event of the host, once a day, by the way that its own events take: so rules can speak of it."""
@@ -148,7 +148,7 @@ class IngestApp:
         answer: asyncio.Future[Receipt | Problem] = asyncio.get_running_loop().create_future()
         digest = hashlib.sha256(f"{batch.seq}".encode()).digest()
         try:
-            self._committer.offer(_pending(agent, body, digest, batch, {}, now, None, answer))
+            self._committer.offer(_pending(agent, body, digest, batch, {}, now, timedelta(0), answer))
         except Problem as problem:
             log.warning("no room to tell of two agents as one: %s", problem.detail)
 
@@ -190,7 +190,7 @@ class IngestApp:
             raise Unprocessable(
                 f"The layout is not acceptable: {refusal}", errors=[FieldError(refusal.field, refusal.reason)]
             ) from None
-        await self._layouts.register(_host(agent), body, self._clock())
+        await self._layouts.register(agent.host, body, self._clock())
 
 
 def twins_event(agent: Agent, now: datetime) -> EventBatch:
@@ -217,15 +217,16 @@ def check_window(batch: Batch, now: datetime, keep: timedelta, shift: int = 0) -
     name, items = ("events", batch.events) if isinstance(batch, EventBatch) else ("frames", batch.frames)
     times = [item.time_ms for item in items]
     oldest, newest = min(times), max(times)
-    first, last = at(oldest + shift), at(newest + shift)
-    if first < now - keep:
+    now_ms = now.timestamp() * 1000
+    if oldest + shift < now_ms - keep.total_seconds() * 1000:
         raise OutsideWindow(
-            f"{first.isoformat()} is more than {keep.days} days ago: older data is not accepted",
+            f"{at(oldest + shift).isoformat()} is more than {keep.days} days ago: older data is not accepted",
             f"{name}[{times.index(oldest)}].time_ms",
         )
-    if last > now + timedelta(seconds=limits.MAX_FUTURE_S):
+    if newest + shift > now_ms + limits.MAX_FUTURE_S * 1000:
         raise OutsideWindow(
-            f"{last.isoformat()} is more than {limits.MAX_FUTURE_S} s ahead of the collector's clock",
+            f"{at(newest + shift).isoformat()} is more than {limits.MAX_FUTURE_S} s ahead of the collector's"
+            " clock",
             f"{name}[{times.index(newest)}].time_ms",
         )
 
@@ -248,23 +249,23 @@ def _require_own(named: str, agent: Agent) -> None:
     keeps its name, so that the ledger knows it if it came before.
 
     Not a permanent refusal: a host with the wrong credential keeps its data until that is put right."""
-    if named != agent.agent_id.hex and named not in agent.predecessors:
+    if named != agent.name and named not in agent.predecessors:
         raise Forbidden(
-            f"The batch is by agent {named}, the credential is of agent {agent.agent_id.hex}.",
+            f"The batch is by agent {named}, the credential is of agent {agent.name}.",
             slug="other-agent",
         )
 
 
-def _host(agent: Agent) -> HostKey:
-    return HostKey(agent.scope.tenant_id, agent.scope.host_id)
-
-
 def _sender(agent: Agent, batch: Batch) -> bytes:
-    return agent.agent_id.bytes if batch.agent == agent.agent_id.hex else bytes.fromhex(batch.agent)
+    return agent.key if batch.agent == agent.name else bytes.fromhex(batch.agent)
 
 
 def _digests(batch: Batch) -> Collection[bytes]:
-    return {frame.layout for frame in batch.frames} if isinstance(batch, FrameBatch) else ()
+    if not isinstance(batch, FrameBatch):
+        return ()
+    if len(batch.frames) == 1:
+        return (batch.frames[0].layout,)
+    return {frame.layout for frame in batch.frames}
 
 
 def _pending(
@@ -274,7 +275,7 @@ def _pending(
     batch: Batch,
     layouts: dict[bytes, StoredLayout],
     received_at: datetime,
-    sent_at: int | None,
+    offset: timedelta,
     answer: Answer,
 ) -> Pending:
     return Pending(
@@ -284,8 +285,8 @@ def _pending(
         batch=batch,
         layouts=layouts,
         received_at=received_at,
-        offset=clock_offset(received_at, sent_at),
-        shift_ms=shift_ms(received_at, sent_at),
+        offset=offset,
+        shift_ms=shift_ms(offset),
         size=len(body),
         answer=answer,
     )

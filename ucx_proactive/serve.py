@@ -194,6 +194,7 @@ class Process:
         commit = IngestCommit(pool, tuning, self._clock, self.meters)
         committer = Committer(commit, tuning, self.meters)
         self.supervisor.add("committer", committer.run)
+        self.supervisor.add("credentials", self.directory.run)
         self.supervisor.add("upkeep", lambda stop: upkeep.run(pool, tuning, self._clock, stop, self.meters))
         layouts = LayoutStore(
             pool,

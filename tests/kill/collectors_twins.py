@@ -25,8 +25,8 @@ def state_without_version() -> None:
     believed: dict[Any, Any] = {}
     lock, save = evaluate.lock_hosts, evaluate.save_outcomes
 
-    async def cached(conn: Any, keys: Any, now: Any) -> Any:
-        states = await lock(conn, keys, now)
+    async def cached(conn: Any, keys: Any, now: Any, **known: Any) -> Any:
+        states = await lock(conn, keys, now, **known)
         for key, held in believed.items():
             if key in states:
                 states[key] = msgspec.structs.replace(states[key], memory=held.memory, frontier=held.frontier)
@@ -80,10 +80,10 @@ def locks_in_any_order() -> None:
 
     lock = evaluate.lock_hosts
 
-    async def one_by_one(conn: Any, keys: Any, now: Any) -> Any:
+    async def one_by_one(conn: Any, keys: Any, now: Any, **known: Any) -> Any:
         states: dict[Any, Any] = {}
         for key in sorted(keys, reverse=random.random() < 0.5):
-            states |= await lock(conn, [key], now)
+            states |= await lock(conn, [key], now, **known)
             await asyncio.sleep(WINDOW_S)
         return states
 

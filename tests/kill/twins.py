@@ -102,8 +102,8 @@ def no_host_lock() -> None:
     )
     lock = evaluate.lock_hosts
 
-    async def slow_lock(conn: Any, keys: Any, now: Any) -> Any:
-        states = await lock(conn, keys, now)
+    async def slow_lock(conn: Any, keys: Any, now: Any, **known: Any) -> Any:
+        states = await lock(conn, keys, now, **known)
         await asyncio.sleep(WINDOW_S / 10)
         return states
 
