@@ -152,7 +152,11 @@ class Committer:
             except TimeoutError:
                 return
             if not (waiting or self._under_way or self._closing):
-                await asyncio.sleep(self._settings.linger_s)
+                await self._linger()
+
+    async def _linger(self) -> None:
+        """The first to come waits a moment for company."""
+        await asyncio.sleep(self._settings.linger_s)
 
     def _next_group(self) -> list[Pending]:
         """The next group, without the batches whose callers have given up already."""
