@@ -12,19 +12,23 @@ from typing import Any
 from tests.kill.twins import mark_before_call
 
 
+SESSIONS: dict[int, Any] = {}
+"""The database session of each pager that holds (or waits for) the lock."""
+
+
 def hold_a_session_lock() -> None:
     """Only the pager that holds a lock of its database session works: a frozen one keeps it for ever."""
     import psycopg
 
     from oncall import pager
 
-    sessions: list[Any] = []
     look = pager.Pager.look
 
     async def look_if_chosen(self: pager.Pager) -> bool:
-        if not sessions:
-            sessions.append(await psycopg.AsyncConnection.connect(str(self._pool.conninfo), autocommit=True))
-        cursor = await sessions[0].execute(
+        if id(self) not in SESSIONS:
+            url = str(self._pool.conninfo)
+            SESSIONS[id(self)] = await psycopg.AsyncConnection.connect(url, autocommit=True)
+        cursor = await SESSIONS[id(self)].execute(
             "SELECT pg_try_advisory_lock(4711) OR EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory'"
             " AND objid = 4711 AND pid = pg_backend_pid())"
         )
