@@ -22,6 +22,7 @@ from wire.problem import Forbidden, NotFound
 
 TenantId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 RequestId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+Number = Annotated[str, Path(pattern=r"^[A-Z0-9]{1,12}-[0-9]{4}-[0-9]{6,12}$", description="UCX-2026-000123")]
 Via = Annotated[str, Query(max_length=64)]
 Token = Annotated[str, Query(max_length=128)]
 Turn = Annotated[int, Query(ge=1, le=1000)]
@@ -105,6 +106,18 @@ def _page_routes(routes: APIRouter, pool: Pool, clock: Clock) -> None:
         wanted = published.Wanted(tenant_id, page_request_id, state, before, limit)
         async with pool.connection() as conn:
             return {"pages": await published.stories(conn, wanted)}
+
+    @routes.get("/timelines/{ticket}", summary="Why somebody was (not) woken for a ticket, step by step")
+    async def timeline(request: Request, ticket: Number) -> dict[str, Any]:
+        """Staff see all of it. A customer's key sees its own tickets: what happened and when, never who."""
+        principal: Principal = request.state.principal
+        principal.require(Role.READER)
+        scope = principal.scope(None)
+        async with pool.connection() as conn:
+            if not await published.known(conn, ticket, scope, principal.deployment_id):
+                raise NotFound(f"There is no ticket {ticket}.")
+            found = await published.stories(conn, published.Wanted(scope, ticket=ticket))
+        return {"ticket": ticket, "pages": found if scope is None else [published.told(s) for s in found]}
 
     @routes.post("/page-requests/{tenant_id}/{page_request_id}/acknowledge", summary="Take it in charge")
     async def acknowledge(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from psycopg import AsyncConnection
@@ -23,12 +24,53 @@ class Wanted(msgspec.Struct, frozen=True):
     before: int | None = None
     """Only requests with a smaller id: the next page of the list."""
     limit: int = 20
+    ticket: str | None = None
+    """Number of a ticket."""
+    page_id: UUID | None = None
+    """The request that this page (one attempt at one person) belongs to."""
+
+
+TOLD = {
+    "decision": "paging of the technician on call began",
+    "call": "the technician on call is being called",
+    "placed": "the telephone company took the call",
+    "ringing": "a telephone is ringing",
+    "answered": "a telephone was picked up",
+    "voicemail": "a voicemail picked up: that is no answer",
+    "no_answer": "nobody answered",
+    "failed": "the call could not be placed",
+    "in_doubt": "it was not known whether the call was placed: it is placed again",
+    "declined": "the next person was asked for",
+    "next": "the next person is called",
+    "loop": "everybody was tried: from the first again",
+    "wait": "the technician's telephone is in use: the call waits",
+    "acknowledged": "a technician answered and takes the ticket in charge",
+    "ended": "paging ended",
+}
+"""What a customer is told of its own tickets' pages, by kind of event: our people's names and numbers,
+addresses, providers and reasons stand in the texts, so none of those is shown. A kind that is missing here is
+not told."""
 
 
 async def stories(conn: Conn, wanted: Wanted) -> list[dict[str, Any]]:
     """Page requests with their timelines: decision, step, provider's answer, ringing, key, next deadline."""
     rows = await (await conn.execute(Q.list_pagings, msgspec.structs.asdict(wanted))).fetchall()
     return [await _story(conn, row) for row in rows]
+
+
+async def known(conn: Conn, ticket: str, tenant_id: int | None, deployment_id: int | None) -> bool:
+    """Whether there is such a ticket within what a caller may see (None: everything)."""
+    values = {"ticket": ticket, "tenant_id": tenant_id, "deployment_id": deployment_id}
+    return (await (await conn.execute(Q.ticket_known, values)).fetchone()) is not None
+
+
+def told(story: dict[str, Any]) -> dict[str, Any]:
+    """What a customer may know of a story: what happened and when, never who, through whom, or where."""
+    names = ("ticket", "title", "priority", "state", "created_at", "next_look_at")
+    lines = [line for line in story["timeline"] if line["kind"] in TOLD]
+    return {name: story[name] for name in names} | {
+        "timeline": [{"at": line["at"], "kind": line["kind"], "text": TOLD[line["kind"]]} for line in lines]
+    }
 
 
 async def _story(conn: Conn, row: tuple[Any, ...]) -> dict[str, Any]:

@@ -211,9 +211,18 @@ JOIN tenant c ON c.tenant_id = p.tenant_id
 WHERE (%(tenant_id)s::int IS NULL OR p.tenant_id = %(tenant_id)s)
   AND (%(page_request_id)s::bigint IS NULL OR p.page_request_id = %(page_request_id)s)
   AND (%(state)s::text IS NULL OR p.state = %(state)s)
+  AND (%(ticket)s::text IS NULL OR t.number = %(ticket)s)
+  AND (%(page_id)s::uuid IS NULL OR EXISTS (
+        SELECT FROM page g WHERE (g.tenant_id, g.page_request_id) = (p.tenant_id, p.page_request_id) AND g.page_id = %(page_id)s))
   AND (%(before)s::bigint IS NULL OR p.page_request_id < %(before)s)
 ORDER BY p.page_request_id DESC
 LIMIT %(limit)s
+
+-- name: ticket_known
+-- Whether there is such a ticket, within what the caller may see (NULL: everything).
+SELECT FROM ticket
+WHERE number = %(ticket)s AND (%(tenant_id)s::int IS NULL OR tenant_id = %(tenant_id)s)
+  AND (%(deployment_id)s::int IS NULL OR deployment_id = %(deployment_id)s)
 
 -- name: timeline
 -- Everything that happened for one page request, in order.

@@ -6,16 +6,17 @@ Rotas are the vendor's own affair: a customer's key reads none of this.
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
-from typing import Any
+from datetime import date, timedelta
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from oncall import rota_feeds
 from oncall import rota_view as view
 from oncall.document import MAX_BYTES
+from oncall.fairness import burdens
 from oncall.gaps import rota_gaps
 from oncall.ical_import import BadCalendar, Task, read
 from oncall.roster import (
@@ -45,6 +46,7 @@ from oncall.rota_desk import (
     text_of,
 )
 from oncall.rota_file import BadRota
+from oncall.rota_terms import holidays_of
 from oncall.schedule import Absence, Override, Schedule, shifts
 from oncall.settings import Settings
 from oncall.watch import Alarm, newest, shout
@@ -149,6 +151,25 @@ def _reading_routes(routes: APIRouter, desk: Desk) -> None:
         found = await asyncio.to_thread(rota_gaps, stored.rota, start, end)
         return {"gaps": [view.gap_view(gap) for gap in found]}
 
+    @routes.get("/fairness", summary="Who carries how many hours, nights, weekends and public holidays")
+    async def fairness(
+        request: Request,
+        start: Start,
+        end: End,
+        schedule: Wanted = None,
+        holidays: Annotated[str, Query(pattern="^[A-Za-z]{2}$", description="Whose holidays count")] = "IT",
+    ) -> dict[str, Any]:
+        staff(request, Role.READER)
+        bounded(start, end)
+        days = _holidays(holidays)
+        async with desk.pool.connection() as conn:
+            stored = await desk.stored(conn)
+        names, found = stored.rota.names, {}
+        for one in chosen(stored, schedule):
+            lines = await asyncio.to_thread(burdens, one, days, start, end)
+            found[one.name] = [view.burden_view(line, names) for line in lines]
+        return {"from": view.stamp(start), "to": view.stamp(end), "schedules": found}
+
     @routes.get("/gaps/newest", summary="What the newest look ahead found")
     async def newest_look(request: Request) -> dict[str, Any]:
         staff(request, Role.READER)
@@ -165,6 +186,13 @@ def _reading_routes(routes: APIRouter, desk: Desk) -> None:
             "fault": look.fault,
             "gaps": found,
         }
+
+
+def _holidays(country: str) -> frozenset[date]:
+    try:
+        return holidays_of(country.upper())
+    except ValueError as error:
+        raise Unprocessable(str(error), errors=[FieldError("holidays", str(error))]) from None
 
 
 def _changing_routes(routes: APIRouter, desk: Desk) -> None:

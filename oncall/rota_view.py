@@ -73,25 +73,25 @@ def burden_view(line: Burden, names: Names) -> dict[str, Any]:
     }
 
 
-def who_lines(schedules: Iterable[Schedule], at: datetime, names: Names) -> list[str]:
-    """Who is on call at ``at``, one line per person."""
+def who_lines(schedules: Iterable[Schedule], at: datetime, names: Names, zone: str) -> list[str]:
+    """Who is on call at ``at``, one line per person, on ``zone``'s wall clock."""
     lines = []
     for schedule in schedules:
         found = who(schedule, at)
-        lines += [_who_line(schedule, one, names) for one in found]
+        lines += [_who_line(schedule, one, names, zone) for one in found]
         lines += [] if found else [f"{schedule.name}: NOBODY is on call"]
     return lines
 
 
-def _who_line(schedule: Schedule, one: OnCall, names: Names) -> str:
-    until = local(one.until, schedule.zone) if one.until else "no end in sight"
+def _who_line(schedule: Schedule, one: OnCall, names: Names, zone: str) -> str:
+    until = local(one.until, zone) if one.until else "no end in sight"
     return f"{schedule.name}: {names.get(one.person_key, one.person_key)} ({one.layer}) until {until}"
 
 
-def shift_lines(schedule: Schedule, found: Sequence[Shift], names: Names) -> list[str]:
-    """One line per shift, on the schedule's wall clock."""
+def shift_lines(schedule: Schedule, found: Sequence[Shift], names: Names, zone: str) -> list[str]:
+    """One line per shift, on ``zone``'s wall clock."""
     return [
-        f"{schedule.name}: {local(s.start, schedule.zone)} - {local(s.end, schedule.zone)}  "
+        f"{schedule.name}: {local(s.start, zone)} - {local(s.end, zone)}  "
         f"{names.get(s.person_key, s.person_key)} ({s.layer})"
         for s in sorted(in_order(found), key=lambda shift: shift.start)
     ]

@@ -331,3 +331,15 @@ async def test_customers_and_agents_read_nothing(staffed):
             for path in ("/rota", "/schedules", "/who", "/overrides", "/feeds", "/gaps/newest"):
                 assert (await client.get(path)).status_code == 403
             assert (await client.put("/rota", content=GOOD)).status_code == 403
+
+
+async def test_fairness_over_http(admin):
+    """The same numbers as the command's; holidays of a country that nobody knows are refused by name."""
+    await admin.put("/rota", content=GOOD)
+    span = {"start": "2026-01-05T00:00:00Z", "end": "2027-01-01T00:00:00Z", "schedule": "europe"}
+    found = (await admin.get("/fairness", params=span)).json()["schedules"]
+    assert list(found) == ["europe"]
+    assert abs(sum(line["holiday_balance"] for line in found["europe"])) < 0.1
+    assert sum(line["hours"] for line in found["europe"]) > 8000
+    refused = await admin.get("/fairness", params=span | {"holidays": "XX"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "holidays")

@@ -1,4 +1,5 @@
-"""The pagers' broken twins, caught in seconds: each breaks one guarantee that the real pager keeps in the same scene.
+"""The pagers' broken twins, caught in seconds: each breaks one guarantee that the real pager keeps in the
+same scene.
 
 ``python -m tests.kill --story pagers --twin ...`` catches them among killed processes, which takes minutes.
 """
@@ -59,7 +60,7 @@ async def a_call_that_never_rings_is_not_waited_for(pool: Pool, registry: Regist
         one = here.pager()
         await one.sync()
         for later in (timedelta(), timedelta(seconds=30), timedelta(seconds=60)):  # noqa: B007 - the clock
-            while await one.look():
+            while await one.look():  # noqa: ASYNC110 - the company's tasks take their turn
                 await asyncio.sleep(0.01)
         return len(here.called()) > 1
 

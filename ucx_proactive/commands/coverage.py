@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated
 
 import msgspec
@@ -11,16 +11,23 @@ import typer
 from ticketing.coverage import Row, coverage
 from ticketing.errors import TicketingError
 from ticketing.releases import load_releases, release_for, release_named
+from wire.clock import utcnow
 
+AHEAD = timedelta(days=30)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command("coverage")
 def show(
     start: Annotated[
-        str, typer.Option("--from", help="2026-12-01 (midnight in each theatre), or a time with its offset.")
-    ],
-    end: Annotated[str, typer.Option("--to", help="Likewise; not included.")],
+        str | None,
+        typer.Option(
+            "--from", help="2026-12-01 (midnight in each theatre), or a time with its offset. [today]"
+        ),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="Likewise; not included. [30 days after --from]")
+    ] = None,
     theatre: Annotated[str | None, typer.Option(help="Only this theatre.")] = None,
     country: Annotated[str | None, typer.Option(help="Whose holidays count. [each theatre's own]")] = None,
     release: Annotated[str | None, typer.Option(help="Policy release. [the one in force at --from]")] = None,
@@ -28,7 +35,8 @@ def show(
 ) -> None:
     """List the minutes that each plan covers in each theatre."""
     try:
-        since, until = _when("--from", start), _when("--to", end)
+        since = _when("--from", start) if start else utcnow().date()
+        until = _when("--to", end) if end else since + AHEAD
         releases = load_releases()
         day = since.date() if isinstance(since, datetime) else since
         chosen = release_named(releases, release) if release else release_for(releases, day)

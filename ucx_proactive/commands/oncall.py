@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
+from zoneinfo import ZoneInfo, available_timezones
 
 import typer
 
@@ -24,15 +25,21 @@ from oncall.rota_terms import holidays_of, moment, name
 from oncall.schedule import Schedule, shifts
 from storage.pool import Pool
 from ucx_proactive.commands import oncall_pins, oncall_watch
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
+from ucx_proactive.commands.oncall_apply import apply
+from ucx_proactive.commands.oncall_timeline import timeline
+from ucx_proactive.commands.shared import DatabaseUrl, DataDir, counted, with_database
 from ucx_proactive.contract import contract_limit_s
 from wire.clock import utcnow
 
 app = typer.Typer(help="Who is on call, when, and where nobody is.", no_args_is_help=True)
 oncall_watch.add_to(app)
 app.add_typer(oncall_pins.app, name="pin")
+app.command("timeline")(timeline)
+app.command("apply")(apply)
 HERE = Path("ucx-data")
 LONGEST = timedelta(days=800)
+SHIFTS_AHEAD, GAPS_AHEAD = timedelta(days=30), timedelta(days=90)
+"""How far the lists reach where no end is given."""
 _T = TypeVar("_T")
 
 RotaFile = Annotated[Path | None, typer.Option("--rota", help="A rota file.", exists=True, dir_okay=False)]
@@ -40,8 +47,13 @@ Name = Annotated[str | None, typer.Option("--schedule", help="Only this schedule
 At = Annotated[
     str | None, typer.Option("--at", help="2026-12-24T17:00:00Z or '2026-12-24 18:00'; default: now.")
 ]
-From = Annotated[str, typer.Option("--from", help="From this time on; a bare date is its midnight.")]
-To = Annotated[str, typer.Option("--to", help="To this time; a bare date is included.")]
+From = Annotated[
+    str | None, typer.Option("--from", help="From this time on; a bare date is its midnight. [today]")
+]
+To = Annotated[str | None, typer.Option("--to", help="To this time; a bare date is included.")]
+Zone = Annotated[
+    str | None, typer.Option("--zone", help="IANA zone of all times shown. [the rota's]", metavar="ZONE")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
@@ -50,6 +62,7 @@ def who_(
     rota: RotaFile = None,
     schedule: Name = None,
     at: At = None,
+    zone: Zone = None,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = HERE,
     as_json: AsJson = False,
@@ -60,24 +73,27 @@ def who_(
     if as_json:
         _json(view.who_view(wanted, when, loaded.names))
     else:
-        _lines(view.who_lines(wanted, when, loaded.names))
+        on = _zone(zone, loaded)
+        _lines(view.who_lines(wanted, when, loaded.names, on))
+        _lines([f"(at {view.local(when, on)}; times in {on})"])
 
 
 @app.command("shifts")
 def shifts_(
-    start: From,
-    end: To,
+    start: From = None,
+    end: To = None,
     rota: RotaFile = None,
     schedule: Name = None,
+    zone: Zone = None,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = HERE,
     as_json: AsJson = False,
     ical: Annotated[bool, typer.Option("--ical", help="As a calendar (RFC 5545).")] = False,
     person: Annotated[str | None, typer.Option("--person", help="Only this person's shifts.")] = None,
 ) -> None:
-    """All shifts within a stretch of time."""
+    """All shifts within a stretch of time; default: the next 30 days."""
     loaded = _rota(rota, database_url, data_dir)
-    wanted, (a, b) = _chosen(loaded, schedule), _range(start, end, loaded.zone)
+    wanted, (a, b) = _chosen(loaded, schedule), _range(start, end, loaded.zone, SHIFTS_AHEAD)
     if ical:
         typer.echo(feed("On call", wanted, person, loaded.names, a, b, utcnow()).decode(), nl=False)
         return
@@ -85,35 +101,43 @@ def shifts_(
     if as_json:
         _json({"shifts": [view.shift_view(s, loaded.names) for _, own in found for s in own]})
     else:
-        _lines([line for one, own in found for line in view.shift_lines(one, own, loaded.names)])
+        on = _zone(zone, loaded)
+        _lines([line for one, own in found for line in view.shift_lines(one, own, loaded.names, on)])
+        _lines([f"(times in {on})"])
 
 
 @app.command()
 def gaps(
-    start: From,
-    end: To,
+    start: From = None,
+    end: To = None,
     rota: RotaFile = None,
     schedule: Name = None,
+    zone: Zone = None,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Contracted time in which nobody can be reached. Exit code 1 when there is any."""
+    """Contracted time in which nobody can be reached; default: the next 90 days.
+
+    Exit code 1 when there is any."""
     loaded = _rota(rota, database_url, data_dir)
-    a, b = _range(start, end, loaded.zone)
+    a, b = _range(start, end, loaded.zone, GAPS_AHEAD)
     subject = f"schedule {_chosen(loaded, schedule)[0].name}" if schedule else None
     found = [gap for gap in rota_gaps(loaded, a, b) if subject in (None, gap.subject)]
     if as_json:
         _json({"from": view.stamp(a), "to": view.stamp(b), "gaps": [view.gap_view(gap) for gap in found]})
     else:
-        _lines(view.gap_lines(found, loaded.zone) or ["no gaps"])
+        on = _zone(zone, loaded)
+        span = f"between {view.local(a, on)} and {view.local(b, on)} (times in {on})"
+        _lines([*view.gap_lines(found, on), f"{counted(len(found), 'gap') if found else 'no gaps'} {span}"])
     raise typer.Exit(1 if found else 0)
 
 
-@app.command()
+@app.command("fairness")
+@app.command("fair", hidden=True)
 def fair(
-    start: From,
-    end: To,
+    start: From = None,
+    end: To = None,
     rota: RotaFile = None,
     schedule: Name = None,
     database_url: DatabaseUrl = None,
@@ -121,9 +145,9 @@ def fair(
     country: Annotated[str, typer.Option("--holidays", help="Whose holidays count (ISO 3166-1).")] = "IT",
     as_json: AsJson = False,
 ) -> None:
-    """Who carries how many hours, nights, weekends and public holidays."""
+    """Who carries how many hours, nights, weekends and public holidays; default: the next 90 days."""
     loaded = _rota(rota, database_url, data_dir)
-    wanted, (a, b) = _chosen(loaded, schedule), _range(start, end, loaded.zone)
+    wanted, (a, b) = _chosen(loaded, schedule), _range(start, end, loaded.zone, GAPS_AHEAD)
     days = _or_usage(lambda: holidays_of(country.upper()))
     lines = {one.name: burdens(one, days, a, b) for one in wanted}
     if as_json:
@@ -153,7 +177,8 @@ def check(
     now = utcnow().replace(second=0, microsecond=0)
     found = rota_gaps(loaded, now, now + timedelta(days=ahead))
     _lines(view.gap_lines(found, loaded.zone))
-    typer.echo(f"{file}: {len(loaded.schedules)} schedule(s), {len(found)} gap(s) in the next {ahead} days")
+    schedules = counted(len(loaded.schedules), "schedule")
+    typer.echo(f"{file}: {schedules}, {counted(len(found), 'gap')} in the next {counted(ahead, 'day')}")
     raise typer.Exit(1 if found else 0)
 
 
@@ -181,14 +206,14 @@ def _from_file(file: Path) -> Rota:
             [f"{file}:{fault.line}: {fault.field or 'document'}: {fault.message}" for fault in error.faults],
             err=True,
         )
-        _refuse(f"{len(error.faults)} fault(s)")
+        _refuse(counted(len(error.faults), "fault"))
 
 
 async def _from_database(pool: Pool) -> Rota:
     async with pool.connection() as conn:
         stored = await load(conn, utcnow())
     if stored is None:
-        _refuse("the database has no rota yet: PUT one to /v1/oncall/rota")
+        _refuse("the database has no rota yet: save one with 'oncall apply FILE'")
     return stored.rota
 
 
@@ -201,11 +226,20 @@ def _chosen(loaded: Rota, wanted: str | None) -> list[Schedule]:
     return [loaded.schedules[key]]
 
 
-def _range(start: str, end: str, zone: str) -> tuple[datetime, datetime]:
-    a, b = _time(start, zone), _or_usage(lambda: moment(end, zone, last=True))
+def _range(start: str | None, end: str | None, zone: str, ahead: timedelta) -> tuple[datetime, datetime]:
+    """From ``start`` (today) to ``end`` (so far ahead)."""
+    a = _time(start or utcnow().astimezone(ZoneInfo(zone)).date().isoformat(), zone)
+    b = a + ahead if end is None else _or_usage(lambda: moment(end, zone, last=True))
     if not a < b <= a + LONGEST:
         _refuse(f"--to must be after --from, by at most {LONGEST.days} days")
     return a, b
+
+
+def _zone(wanted: str | None, loaded: Rota) -> str:
+    """The one clock on which a list is shown."""
+    if wanted is not None and wanted not in available_timezones():
+        _refuse(f"'{wanted}' is no IANA time zone, such as Europe/Rome")
+    return wanted or loaded.zone
 
 
 def _time(text: str, zone: str) -> datetime:

@@ -41,6 +41,11 @@ def with_database(work: Callable[[Pool], Awaitable[T]], database_url: str | None
         raise typer.Exit(1) from None
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 gap``, ``2 gaps``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _tell(line: str) -> None:
     typer.echo(line, err=True)
 
