@@ -11,7 +11,6 @@ from typing import Any
 
 from tests.kill.twins import mark_before_call
 
-
 SESSIONS: dict[int, Any] = {}
 """The database session of each pager that holds (or waits for) the lock."""
 

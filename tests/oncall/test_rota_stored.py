@@ -336,7 +336,7 @@ async def test_customers_and_agents_read_nothing(staffed):
 async def test_fairness_over_http(admin):
     """The same numbers as the command's; holidays of a country that nobody knows are refused by name."""
     await admin.put("/rota", content=GOOD)
-    span = {"start": "2026-01-05T00:00:00Z", "end": "2027-01-01T00:00:00Z", "schedule": "europe"}
+    span = {"from": "2026-01-05T00:00:00Z", "to": "2027-01-01T00:00:00Z", "schedule": "europe"}
     found = (await admin.get("/fairness", params=span)).json()["schedules"]
     assert list(found) == ["europe"]
     assert abs(sum(line["holiday_balance"] for line in found["europe"])) < 0.1
