@@ -1,16 +1,21 @@
 """Time-partitioned tables in TimescaleDB: hypertables with chunks of a day, kept by our own worker.
 
 Nothing is left to the extension's scheduler: packing (columnstore) and retention are explicit calls, each
-chunk in a transaction of its own, so that what failed is known and tried again. The Apache edition has no
-columnstore: there packing does nothing. A server that offers the extension without having preloaded it ends
-the session that asks for it, which is why it is asked for on a connection of its own.
+chunk in a transaction of its own, so that what failed is known and tried again. A server that offers the
+extension without having preloaded it ends the session that asks for it, which is why it is asked for on a
+connection of its own.
+
+    what we use                 from    Apache edition
+    hypertables, drop_chunks    2.13    yes: retention is our own call anyway
+    columnstore (packing)       2.18    no: days stay as they are, like those of plain partitions
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection, Error, errors
 from psycopg.sql import SQL, Identifier, Literal
@@ -20,8 +25,35 @@ from storage.sql import Queries
 
 Q = Queries.load("storage")
 log = logging.getLogger(__name__)
+OLDEST, OLDEST_PACKING = (2, 13), (2, 18)
+_LOCK_TIMEOUT = "2s"
 _refused: set[str] = set()
 """Servers (by their connection's address) that would not load the extension: asked once per process."""
+
+
+class Edition(NamedTuple):
+    """What a server's TimescaleDB can do for us."""
+
+    hypertables: bool
+    packs: bool
+    """It has the columnstore."""
+    words: str
+    """Readable: which edition, and what it lacks."""
+
+
+def edition(version: str, licence: str | None) -> Edition:
+    """By the extension's version and the server's setting ``timescaledb.license`` (None: not preloaded)."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    release = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+    if release < OLDEST:
+        return Edition(False, False, f"TimescaleDB {version} is older than {OLDEST[0]}.{OLDEST[1]}: not used")
+    if licence != "timescale":
+        return Edition(True, False, f"TimescaleDB {version}, Apache edition: no packing")
+    if release < OLDEST_PACKING:
+        return Edition(
+            True, False, f"TimescaleDB {version}: packing needs {'.'.join(map(str, OLDEST_PACKING))}"
+        )
+    return Edition(True, True, f"TimescaleDB {version} with packing")
 
 
 async def adopt(conn: Connection, table: str) -> bool:
@@ -30,6 +62,8 @@ async def adopt(conn: Connection, table: str) -> bool:
     if kind == "hypertable" or not (kind == "empty" and offered):
         return kind == "hypertable"
     if not installed and not await _install(conn):
+        return False
+    if not (await about_server(conn)).hypertables:
         return False
     await _convert(conn, table)
     return True
@@ -75,15 +109,17 @@ async def _convert(conn: Connection, table: str) -> None:
         await conn.execute(_REMOVE.format(**names))
         await conn.execute(_RENAME.format(**names))
         await conn.execute(Q.make_hypertable, {"table": table})
-        if await _packs(conn):
+        if (await about_server(conn)).packs:
             has_layout = await (await conn.execute(Q.has_layout, {"table": table})).fetchone()
             segments = "tenant_id, host_id" + (", layout_id" if has_layout == (True,) else "")
             await conn.execute(_COLUMNSTORE.format(**names, segments=Literal(segments)))
 
 
-async def _packs(conn: Connection) -> bool:
-    """Whether this edition has the columnstore."""
-    return await (await conn.execute(Q.timescale_licence)).fetchone() == ("timescale",)
+async def about_server(conn: Connection) -> Edition:
+    """What the TimescaleDB of the database behind ``conn`` can do; nothing where it is not installed."""
+    row = await (await conn.execute(Q.timescale_edition)).fetchone()
+    assert row is not None
+    return edition(row[0] or "", row[1])
 
 
 class Hypertables:
@@ -96,24 +132,40 @@ class Hypertables:
         return Work()
 
     async def drop_expired(self, conn: Connection, table: str, now: datetime, *, keep: timedelta) -> Work:
-        """See ``Partitions.drop_expired``."""
-        rows = await (await conn.execute(Q.drop_chunks, {"table": table, "before": now - keep})).fetchall()
-        return Work(tuple(name for (name,) in rows))
+        """See ``Partitions.drop_expired``. One chunk at a time: a long reader holds up its own alone."""
+        row = {"table": table, "before": now - keep}
+        done, postponed = [], []
+        for chunk, end in await (await conn.execute(Q.chunks_before, row)).fetchall():
+            try:
+                await _patiently(conn, Q.drop_chunks, {"table": table, "before": end})
+                done.append(chunk)
+            except errors.LockNotAvailable:
+                postponed.append(chunk)
+        return Work(tuple(done), tuple(postponed))
 
     async def pack(self, conn: Connection, table: str, now: datetime, *, after: timedelta) -> Work:
         """See ``Partitions.pack``. What fails is postponed, counted by the caller and said."""
-        if not await _packs(conn):
+        if not (await about_server(conn)).packs:
             return Work()
         row = {"table": table, "before": now - after}
         done, postponed = [], []
         for (chunk,) in await (await conn.execute(Q.chunks_to_pack, row)).fetchall():
             try:
-                await conn.execute(Q.pack_chunk, {"chunk": chunk})
+                await _patiently(conn, Q.pack_chunk, {"chunk": chunk})
                 done.append(chunk)
             except (errors.OperationalError, errors.InternalError) as error:
                 log.error("a chunk of %s is left for the next round: %s", table, error)  # noqa: TRY400
                 postponed.append(chunk)
         return Work(tuple(done), tuple(postponed))
+
+
+async def _patiently(conn: Connection, query: bytes, row: dict[str, Any]) -> None:
+    """A statement that gives up when a lock cannot be had soon: whoever comes later would wait behind it."""
+    await conn.execute(SQL("SET lock_timeout = {}").format(Literal(_LOCK_TIMEOUT)))
+    try:
+        await conn.execute(query, row)
+    finally:
+        await conn.execute("RESET lock_timeout")
 
 
 _LIKE = SQL("CREATE TABLE {scratch} (LIKE {table} INCLUDING ALL)")

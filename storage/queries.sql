@@ -56,13 +56,20 @@ SELECT create_hypertable(%(table)s::regclass, by_range('time', interval '1 day')
 -- Whether a table's rows are in layouts.
 SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%(table)s) AND attname = 'layout_id');
 
--- name: timescale_licence
--- 'timescale' has the columnstore, 'apache' has not.
-SELECT current_setting('timescaledb.license');
+-- name: timescale_edition
+-- Version of the installed extension (NULL: none) and its licence: 'timescale' has the columnstore, 'apache' has not.
+SELECT (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
+       current_setting('timescaledb.license', true);
 
 -- name: drop_chunks
 -- Removes the chunks that lie wholly before a time.
 SELECT drop_chunks(%(table)s::regclass, older_than => %(before)s::timestamptz);
+
+-- name: chunks_before
+-- Chunks wholly before a time, oldest first.
+SELECT chunk_name::text, range_end FROM timescaledb_information.chunks
+WHERE hypertable_schema = 'public' AND hypertable_name = %(table)s AND range_end <= %(before)s::timestamptz
+ORDER BY range_start;
 
 -- name: chunks_to_pack
 -- Chunks wholly before a time that are not packed, or have got late rows since.

@@ -75,22 +75,6 @@ async def test_a_detached_day_that_is_wanted_again_is_attached_again(pool: Pool)
         assert await (await conn.execute("SELECT count(*) FROM frame")).fetchone() == (1,)
 
 
-async def test_a_long_query_delays_the_drop_and_not_the_ingest(pool: Pool) -> None:
-    """A reader that holds the partition postpones its end; rows are stored meanwhile; the next round
-    finishes."""
-    later = NOW + MONTH * 2
-    async with pool.connection() as conn, pool.connection() as reader, pool.connection() as writer:
-        await ensure_partitions(conn, "frame", NOW, behind=timedelta(0), ahead=timedelta(0))
-        await ensure_partitions(conn, "frame", later, behind=timedelta(0), ahead=timedelta(0))
-        async with reader.transaction():
-            await reader.execute("SELECT count(*) FROM frame")
-            held_up = await drop_expired(conn, "frame", later, keep=MONTH)
-            await _insert(writer, "frame", later)
-        finished = await drop_expired(conn, "frame", later, keep=MONTH)
-    assert held_up.postponed == ("frame_20260310",)
-    assert finished.done == ("frame_20260310",)
-
-
 async def test_two_processes_at_once_make_each_partition_once(pool: Pool) -> None:
     """Both finish without an error and between them made every day exactly once."""
     import asyncio
