@@ -98,7 +98,7 @@ class OperationsAlarm(msgspec.Struct, frozen=True):
     alarm_id: int
     kind: str
     """``mass-silence``: so many hosts fell silent together that it is probably us; ``front-door``: ours is
-    closed."""
+    closed; ``upkeep``: a job that keeps our tables failed several times in a row (this one wakes nobody)."""
     from_at: datetime
     """Silences that began from here on are held back."""
     opened_at: datetime

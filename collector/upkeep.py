@@ -85,7 +85,8 @@ async def _guarded(pool: Pool, job: Job, now: datetime, meters: Meters) -> Work:
     async with pool.connection() as conn:
         try:
             work = await job.work(conn)
-            error = f"left for the next round: {', '.join(work.postponed)}" if work.postponed else None
+            left = ", ".join(work.postponed)
+            error = f"left for the next round: {left} ({work.why})" if left else None
         except psycopg.Error as fault:
             log.exception("upkeep: %s of %s failed; it is tried again in the next round", job.name, job.table)
             work, error = Work(), f"{type(fault).__name__}: {fault}".strip()

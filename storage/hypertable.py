@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection, Error, errors
 from psycopg.sql import SQL, Identifier, Literal
 
-from storage.partition import Connection, Work
+from storage.partition import ONE_ALONE, Connection, Work
 from storage.sql import Queries
 
 Q = Queries.load("storage")
@@ -134,29 +134,31 @@ class Hypertables:
     async def drop_expired(self, conn: Connection, table: str, now: datetime, *, keep: timedelta) -> Work:
         """See ``Partitions.drop_expired``. One chunk at a time: a long reader holds up its own alone."""
         row = {"table": table, "before": now - keep}
-        done, postponed = [], []
+        done, postponed, why = [], [], ""
         for chunk, end in await (await conn.execute(Q.chunks_before, row)).fetchall():
             try:
                 await _patiently(conn, Q.drop_chunks, {"table": table, "before": end})
                 done.append(chunk)
-            except errors.LockNotAvailable:
+            except (errors.LockNotAvailable, *ONE_ALONE) as error:
                 postponed.append(chunk)
-        return Work(tuple(done), tuple(postponed))
+                why = str(error).strip()
+        return Work(tuple(done), tuple(postponed), why)
 
     async def pack(self, conn: Connection, table: str, now: datetime, *, after: timedelta) -> Work:
         """See ``Partitions.pack``. What fails is postponed, counted by the caller and said."""
         if not (await about_server(conn)).packs:
             return Work()
         row = {"table": table, "before": now - after}
-        done, postponed = [], []
+        done, postponed, why = [], [], ""
         for (chunk,) in await (await conn.execute(Q.chunks_to_pack, row)).fetchall():
             try:
                 await _patiently(conn, Q.pack_chunk, {"chunk": chunk})
                 done.append(chunk)
-            except (errors.OperationalError, errors.InternalError) as error:
+            except (errors.OperationalError, *ONE_ALONE) as error:
                 log.error("a chunk of %s is left for the next round: %s", table, error)  # noqa: TRY400
                 postponed.append(chunk)
-        return Work(tuple(done), tuple(postponed))
+                why = str(error).strip()
+        return Work(tuple(done), tuple(postponed), why)
 
 
 async def _patiently(conn: Connection, query: bytes, row: dict[str, Any]) -> None:

@@ -36,6 +36,8 @@ AHEAD = timedelta(days=7)
 """A week: what an upkeep that has stopped may take to be noticed."""
 _LOCK_TIMEOUT = "2s"
 _NAME = re.compile(r"[a-z][a-z_]*")
+ONE_ALONE = (errors.ProgrammingError, errors.IntegrityError, errors.InternalError, errors.NotSupportedError)
+"""Faults of one partition: the others must not wait until a person has looked at it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class Work:
     done: tuple[str, ...] = ()
     """Names of the partitions created or dropped."""
     postponed: tuple[str, ...] = ()
-    """Names that could not be locked in time; the next round tries again."""
+    """Names that could not be done now; the next round tries again."""
+    why: str = ""
+    """What PostgreSQL said of the last of them."""
 
 
 @dataclass(frozen=True)
@@ -147,27 +151,29 @@ class PlainPartitions:
         """See ``Partitions.ensure``. Safe to run from several processes at once."""
         existing = await _existing(conn, table)
         days = {partition_name(table, day): day for day in wanted_days(now, behind, ahead)}
-        done, postponed = [], []
+        done, postponed, why = [], [], ""
         for name in (name for name in days if name not in existing.attached):
             try:
                 if await _attach(conn, table, name, days[name]):
                     done.append(name)
-            except errors.LockNotAvailable:
+            except (errors.LockNotAvailable, *ONE_ALONE) as error:
                 postponed.append(name)
-        return _report(table, Work(tuple(done), tuple(postponed)))
+                why = str(error).strip()
+        return _report(table, Work(tuple(done), tuple(postponed), why))
 
     async def drop_expired(self, conn: Connection, table: str, now: datetime, *, keep: timedelta) -> Work:
         """See ``Partitions.drop_expired``. Safe to run from several processes at once."""
         existing = await _existing(conn, table)
         everything = existing.attached | existing.pending | existing.detached
-        done, postponed = [], []
+        done, postponed, why = [], [], ""
         for name in expired(table, everything, now, keep):
             try:
                 await _drop(conn, table, name, existing)
                 done.append(name)
-            except (errors.LockNotAvailable, errors.ObjectNotInPrerequisiteState, errors.UndefinedTable):
+            except (errors.LockNotAvailable, errors.ObjectNotInPrerequisiteState, *ONE_ALONE) as error:
                 postponed.append(name)  # locked, or another process is dropping it
-        return _report(table, Work(tuple(done), tuple(postponed)))
+                why = str(error).strip()
+        return _report(table, Work(tuple(done), tuple(postponed), why))
 
     async def pack(self, conn: Connection, table: str, now: datetime, *, after: timedelta) -> Work:
         """See ``Partitions.pack``: PostgreSQL alone cannot."""
@@ -220,7 +226,8 @@ async def _drop(conn: Connection, table: str, name: str, existing: Existing) -> 
 
 def _report(table: str, work: Work) -> Work:
     if work.postponed:
-        log.warning("partitions of %s left for the next round: %s", table, ", ".join(work.postponed))
+        names = ", ".join(work.postponed)
+        log.warning("partitions of %s left for the next round: %s (%s)", table, names, work.why)
     return work
 
 

@@ -12,6 +12,7 @@ import httpx
 import msgspec
 import psycopg
 
+from storage.jobs import FAILURES_TO_ALARM, Job
 from storage.migrate import MigrationError
 from storage.migrate import plan as migration_plan
 from storage.partition import partition_name
@@ -84,6 +85,7 @@ def _database(url: str) -> Iterator[Finding]:
             yield _clock(conn)
             yield _migrations(url)
             yield from _partitions(conn)
+            yield _upkeep(conn)
             yield _rota(conn)
     except (psycopg.OperationalError, psycopg.errors.UndefinedTable) as error:
         yield Finding(False, "database", f"does not answer: {str(error).strip()}")
@@ -110,9 +112,26 @@ def _migrations(url: str) -> Finding:
     )
 
 
+def _upkeep(conn: psycopg.Connection[tuple[Any, ...]]) -> Finding:
+    """The jobs that keep the tables, by the rows that they leave."""
+    rows = conn.execute(_FAILING.encode(), (FAILURES_TO_ALARM,)).fetchall()
+    words = "; ".join(Job(*row).words for row in rows)
+    return Finding(not rows, "upkeep", words or "partitions, retention, packing: no job keeps failing")
+
+
+_FAILING = """
+SELECT job, subject, failing_since, failures, error FROM upkeep_job
+WHERE failures >= %s ORDER BY failing_since
+"""
+_HYPERTABLE = "SELECT relkind = 'r' FROM pg_class WHERE oid = to_regclass(%s)"
+
+
 def _partitions(conn: psycopg.Connection[tuple[Any, ...]]) -> Iterator[Finding]:
     tomorrow = (utcnow() + timedelta(days=1)).date()
     for table in ("frame", "event"):
+        if conn.execute(_HYPERTABLE.encode(), (table,)).fetchone() == (True,):
+            yield Finding(True, f"partitions of {table}", "TimescaleDB makes them as data comes")
+            continue
         name = partition_name(table, tomorrow)
         there = conn.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone() == (True,)
         words = (

@@ -79,8 +79,9 @@ FROM rota_gap_check c ORDER BY c.check_id DESC LIMIT 1
 SELECT paging, at, who, reason FROM paging_switch ORDER BY switch_id DESC LIMIT 1
 
 -- name: operations
--- What our own operations must know.
-SELECT alarm_id, opened_at, detail FROM operations_alarm WHERE ended_at IS NULL AND released_at IS NULL
+-- What our own operations must know at once; jobs of upkeep that fail have days, and wake nobody.
+SELECT alarm_id, opened_at, detail FROM operations_alarm
+WHERE ended_at IS NULL AND released_at IS NULL AND kind <> 'upkeep'
 
 -- name: synthetic
 -- Invented pages: since when they are in use, and when one last came through.
