@@ -1,7 +1,7 @@
 """The agent's proof of who it is: a short-lived JWT, signed with the key that never leaves the host.
 
-RFC 7519 with EdDSA (RFC 8037), written out here: a few lines instead of a library's megabytes in memory. It goes
-with every request, so it says nothing twice.
+RFC 7519 with EdDSA (RFC 8037), written out here: a few lines instead of a library's megabytes in memory. It
+goes with every request, so it says nothing twice.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class _Payload(msgspec.Struct, frozen=True):
     iat: float
     exp: float
     iss: str = ""
-    """When it is there it must be the ``kid``, which is signed as well; left out it saves bytes on each request."""
+    """When it is there it must be the ``kid``, which is signed as well."""
     run: str = ""
 
 
