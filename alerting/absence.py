@@ -48,7 +48,7 @@ def unheard(
     worse = f"; worse: P{told.priority} -> P{level.priority}" if before is State.FIRING else ""
     reason = f"Nothing received for more than {show_duration(level.after_s)}{worse}."
     told = _changed(told, state=State.FIRING.value, priority=level.priority, fired_at=told.fired_at or now)
-    change = Change(now, before, State.FIRING, level.priority, (now - quiet_since) / 1000, reason)
+    change = Change(now, before, State.FIRING, level.priority, (now - quiet_since) / 1000, reason, "s")
     return SilenceStep(SilentTrack(rule_id, mark, told, 0, 0), told, change)
 
 

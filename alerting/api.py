@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from alerting import mutes_api, notes, reading, rules_api, stream
 from alerting.access import caller, staff
 from alerting.alertmanager import api as alertmanager_api
 from alerting.published import State
-from alerting.reading import AlarmView, AlertView, FailureView, TransitionView, Wanted
+from alerting.reading import AlarmView, AlertDetail, AlertView, FailureView, TransitionView, Wanted
 from alerting.settings import Settings
 from storage.pool import Pool
 from wire.access import Role
 from wire.clock import Clock
+from wire.language import Language, preferred
 
 _MAX_ID = 2**63 - 1
 Id = Annotated[int, Path(ge=1, le=_MAX_ID)]
@@ -22,6 +23,8 @@ Key = Annotated[str | None, Query(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 RuleId = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9._-]{1,100}$", description="Id of the rule")]
 Priorities = Annotated[list[Annotated[int, Query(ge=1, le=4)]] | None, Query(max_length=4)]
 States = Annotated[list[State] | None, Query(max_length=5)]
+LanguageQuery = Annotated[Language | None, Query(description="Language of summaries and runbooks")]
+LanguageHeader = Annotated[str | None, Header(max_length=500)]
 IdFilter = Annotated[int | None, Query(ge=1, le=_MAX_ID)]
 Before = Annotated[
     int | None, Query(ge=1, le=_MAX_ID, description="Only alerts with a lower id: the next page")
@@ -56,8 +59,10 @@ def _add_alert_routes(routes: APIRouter, pool: Pool) -> None:
         muted: bool | None = None,
         before: Before = None,
         limit: Limit = 100,
+        language: LanguageQuery = None,
+        accept_language: LanguageHeader = None,
     ) -> list[AlertView]:
-        """Alerts, newest first."""
+        """Alerts, newest first; summaries in ``language``, else as ``Accept-Language`` says."""
         wanted = Wanted(
             tenant=tenant,
             deployment=deployment,
@@ -72,14 +77,23 @@ def _add_alert_routes(routes: APIRouter, pool: Pool) -> None:
         )
         who = caller(request, Role.READER)
         async with pool.connection() as conn:
-            return await reading.alerts(conn, who, wanted)
+            found = await reading.alerts(conn, who, wanted)
+            return await reading.in_language(conn, found, language or preferred(accept_language))
 
     @routes.get("/v1/alerts/{alert_id}")
-    async def get_alert(request: Request, alert_id: Id) -> AlertView:
-        """One alert."""
+    async def get_alert(
+        request: Request,
+        response: Response,
+        alert_id: Id,
+        language: LanguageQuery = None,
+        accept_language: LanguageHeader = None,
+    ) -> AlertDetail:
+        """One alert with its runbook, in ``language``, else as ``Accept-Language`` says."""
         who = caller(request, Role.READER)
         async with pool.connection() as conn:
-            return await reading.alert(conn, who, alert_id)
+            found = await reading.detail(conn, who, alert_id, language or preferred(accept_language))
+        response.headers["Content-Language"] = found.language
+        return found
 
     @routes.get("/v1/alerts/{alert_id}/transitions")
     async def list_transitions(

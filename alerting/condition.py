@@ -245,11 +245,12 @@ def terms(condition: Condition) -> set[str]:
     return {atom.term for atom in atoms(condition)} | divisors
 
 
-def leading_value(condition: Condition, values: Values) -> float | None:
-    """The value to show for a condition: of its first comparison that holds, else of its first known one."""
+def leading_value(condition: Condition, values: Values) -> tuple[float | None, str]:
+    """The value to show for a condition, with its limit's unit: of its first comparison that holds, else of
+    its first known one."""
     known = [(c, v) for c in comparisons(condition) if (v := value_of(c, values)) is not None]
-    held = [v for c, v in known if OPERATORS[c.op](v, c.limit)]
-    return held[0] if held else (known[0][1] if known else None)
+    held = [(v, c.unit) for c, v in known if OPERATORS[c.op](v, c.limit)]
+    return (*held, *((v, c.unit) for c, v in known), (None, ""))[0]
 
 
 def explain(condition: Condition, values: Values, names: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ from alerting.inputs import Change
 from alerting.published import State
 from alerting.rule import CountLevel, Matched
 from alerting.state import MAX_BUCKETS, EventTrack, Key, Told
+from alerting.texts import COUNT
 from wire.batch import Event
 
 _changed = msgspec.structs.replace
@@ -78,7 +79,7 @@ def _firing(
     reason = wording.event(event, count, source.window_s)
     before = State(told.state) if told.state else None
     told = _changed(told, state=State.FIRING.value, priority=level.priority, fired_at=told.fired_at or at)
-    change = Change(at, before, State.FIRING, level.priority, float(count), reason)
+    change = Change(at, before, State.FIRING, level.priority, float(count), reason, COUNT)
     return EventStep(_changed(track, told=told, due=due), told, change)
 
 

@@ -90,6 +90,8 @@ class Change(msgspec.Struct, frozen=True):
     priority: int
     value: float | None
     reason: str
+    unit: str = ""
+    """In which the value is shown; see ``texts.Arguments``."""
 
 
 class AlertChange(msgspec.Struct, frozen=True):
@@ -103,7 +105,7 @@ class AlertChange(msgspec.Struct, frozen=True):
     since_ms: int
     fired_ms: int | None
     summary: str | None
-    """None: leave it as it is (the rule that would say it is gone)."""
+    """In English. None: leave it as it is (the rule that would say it is gone, or what it names)."""
     labels: dict[str, str] | None
     """None: leave them as they are."""
     change: Change

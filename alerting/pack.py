@@ -8,7 +8,7 @@
         component: host
         rationale: why this limit
         runbook: what to look at, what to do
-        summary: CPU of {host} is busy
+        summary: CPU of {host} is busy            # or a text per language: text_pack.py
         metric: system.cpu.utilization            # or terms: {used: {metric: ..., where: {...}}, ...}
         where: {system.device: ["sd*", nvme0n1]}  # attribute -> pattern or patterns, * = anything
         instance: [system.device]                 # attributes that tell one problem from another
@@ -29,7 +29,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from alerting import compound_pack
+from alerting import compound_pack, text_pack
 from alerting import condition as cond
 from alerting.document import Field, read
 from alerting.fields import (
@@ -53,6 +53,7 @@ from alerting.rule import (
     Source,
 )
 from alerting.units import parse_duration, parse_quantity
+from wire.language import LANGUAGES, SOURCE
 
 VERSION = 1
 DEFAULT_NAME = "default"
@@ -60,6 +61,7 @@ _DAY_S = 86_400.0
 _SOURCES = ("metric", "terms", "event", "silent", "alerts")
 _REQUIRED = ("id", "name", "component", "rationale", "runbook", "summary", "levels")
 _OPTIONAL = (*_SOURCES, "where", "instance", "problem", "labels", "hidden_by", "enabled")
+_TRANSLATED = ("summary", "runbook")
 _MAX_RULES = 2_000
 
 
@@ -71,18 +73,24 @@ class Pack(msgspec.Struct, frozen=True):
 
 
 def default_document() -> str:
-    """The pack that is shipped, as text."""
-    return importlib.resources.files("alerting").joinpath("packs/default.yaml").read_text(encoding="utf-8")
+    """The pack that is shipped, as text: the rules, and the languages' files as its translations."""
+    folder = importlib.resources.files("alerting").joinpath("packs")
+    found = {code: folder.joinpath(f"default.{code}.yaml") for code in LANGUAGES if code != SOURCE}
+    texts = {code: file.read_text(encoding="utf-8") for code, file in found.items()}
+    return text_pack.joined(folder.joinpath("default.yaml").read_text(encoding="utf-8"), texts)
 
 
 def parse_pack(text: str, name: str = "pack") -> Pack:
     """The rules in a document; ``name`` names it in faults. Raises PackError with every fault."""
     root = read(text, name)
-    fields = root.mapping(("version", "name", "rules"))
+    fields = root.mapping(("version", "name", "rules"), ("translations",))
     if "version" in fields and fields["version"].scalar() != VERSION:
         fields["version"].fault(f"must be {VERSION}, the version of the rule language")
     title = fields["name"].text() if "name" in fields else ""
     rules = _rules(fields["rules"]) if "rules" in fields else []
+    if "translations" in fields:
+        complete = not root.faults.found
+        rules = text_pack.translated(rules, fields["translations"], complete=complete)
     root.faults.raise_if_any()
     return Pack(title, tuple(rules))
 
@@ -117,7 +125,9 @@ def _rule(field: Field) -> Rule | None:
     before = len(field.faults.found)
     fields = field.mapping(_REQUIRED, _OPTIONAL)
     source = _source(field, fields)
-    texts = {key: fields[key].text() for key in _REQUIRED if key in fields and key != "levels"}
+    plain = [key for key in _REQUIRED if key in fields and key not in (*_TRANSLATED, "levels")]
+    texts = {key: fields[key].text() for key in plain}
+    written = text_pack.texts(fields, source)
     rule_id = texts.get("id", "")
     if rule_id and not _is_id(rule_id):
         fields["id"].fault("must be lower-case letters, digits, '.', '-', '_', at most 100")
@@ -129,7 +139,16 @@ def _rule(field: Field) -> Rule | None:
         fields["hidden_by"].fault("is not for events: they are told once and have no state to hide")
     if source is None or len(field.faults.found) > before:
         return None
-    return Rule(**texts, source=source, problem=problem, labels=labels, hidden_by=hidden_by, enabled=enabled)
+    return Rule(
+        **texts,
+        **msgspec.structs.asdict(written.english),
+        source=source,
+        problem=problem,
+        labels=labels,
+        hidden_by=hidden_by,
+        enabled=enabled,
+        translations=written.translations,
+    )
 
 
 def _is_id(text: str) -> bool:

@@ -16,7 +16,9 @@ from typing import Any
 import msgspec
 from psycopg import AsyncConnection
 
+from alerting import told
 from storage.sql import Queries
+from wire.language import Language
 
 Q = Queries.load("alerting")
 
@@ -178,6 +180,11 @@ async def transitions_of(
     for row in await (await conn.execute(Q.transitions_many, given)).fetchall():
         found[row[0], row[1]].append(_transition(row))
     return found
+
+
+async def summaries(conn: AsyncConnection[Row], alert_id: int) -> dict[Language, str]:
+    """The alert's summary in each language that its rule speaks, English included; empty: there is none."""
+    return await told.summaries(conn, alert_id)
 
 
 async def open_operations_alarms(conn: AsyncConnection[Row]) -> list[OperationsAlarm]:

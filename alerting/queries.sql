@@ -76,7 +76,11 @@ WITH moved AS (
     UPDATE alert
        SET state = %(to_state)s, priority = %(priority)s, since = %(since)s, fired_at = %(fired_at)s,
            resolved_at = %(resolved_at)s, value = coalesce(%(value)s::float8, value),
-           summary = coalesce(%(summary)s, summary), labels = coalesce(%(labels)s::jsonb, labels),
+           unit = CASE WHEN %(value)s::float8 IS NULL THEN unit ELSE %(unit)s END,
+           summary = coalesce(%(summary)s, summary),
+           pack_version = CASE WHEN %(summary)s::text IS NULL THEN pack_version
+                               ELSE (SELECT max(version) FROM rule_pack WHERE mode = 'active') END,
+           labels = coalesce(%(labels)s::jsonb, labels),
            hidden = %(hidden)s, silenced = %(silenced)s,
            last_seq = last_seq + 1, changed_at = now()
      WHERE tenant_id = %(tenant_id)s AND coalesce(host_id, 0) = coalesce(%(host_id)s::bigint, 0)
@@ -85,11 +89,12 @@ WITH moved AS (
  RETURNING alert_id, last_seq
 ), opened AS (
     INSERT INTO alert (tenant_id, deployment_id, host_id, rule_id, instance, problem_key, state, priority,
-                       since, fired_at, resolved_at, value, summary, labels, hidden, silenced, last_seq,
-                       changed_at)
+                       since, fired_at, resolved_at, value, unit, summary, pack_version, labels, hidden, silenced,
+                       last_seq, changed_at)
     SELECT %(tenant_id)s, %(deployment_id)s, %(host_id)s::bigint, %(rule_id)s, %(instance)s, %(problem_key)s,
            %(to_state)s, %(priority)s, %(since)s, %(fired_at)s, %(resolved_at)s, %(value)s::float8,
-           coalesce(%(summary)s, %(rule_id)s), coalesce(%(labels)s::jsonb, '{}'),
+           %(unit)s, coalesce(%(summary)s, %(rule_id)s),
+           (SELECT max(version) FROM rule_pack WHERE mode = 'active'), coalesce(%(labels)s::jsonb, '{}'),
            %(hidden)s, %(silenced)s, 1, now()
      WHERE NOT EXISTS (SELECT FROM moved)
  RETURNING alert_id, last_seq
@@ -404,6 +409,20 @@ SELECT a.alert_id, t.key, d.key, a.host_id, h.name, a.rule_id, a.instance, a.pro
    AND (%(before)s::bigint IS NULL OR a.alert_id < %(before)s)
  ORDER BY a.alert_id DESC LIMIT %(limit)s;
 
+-- name: told_of
+-- Of these alerts, what their texts were made of, and of which rule pack.
+SELECT a.alert_id, a.rule_id, a.instance, coalesce(h.name, '(cluster)'), d.key, a.value, coalesce(a.unit, ''),
+       a.summary, a.pack_version, p.digest
+  FROM alert a
+  JOIN deployment d ON d.tenant_id = a.tenant_id AND d.deployment_id = a.deployment_id
+  LEFT JOIN host h ON h.tenant_id = a.tenant_id AND h.host_id = a.host_id
+  JOIN rule_pack p ON p.version = a.pack_version
+ WHERE a.alert_id = ANY (%(alert_ids)s::bigint[]);
+
+-- name: pack_document
+-- A rule pack's text.
+SELECT document FROM rule_pack WHERE version = %(version)s;
+
 -- name: tenant_of_alert
 -- Whose alert it is.
 SELECT tenant_id FROM alert WHERE alert_id = %(alert_id)s;
@@ -505,10 +524,12 @@ SELECT tenant_id FROM tenant WHERE key = %(tenant)s;
 -- An alert that was over before we heard of it, with all its transitions; not where one is on record already.
 WITH past AS (
     INSERT INTO alert (tenant_id, deployment_id, host_id, rule_id, instance, problem_key, state, priority,
-                       since, fired_at, resolved_at, value, summary, labels, silenced, last_seq, changed_at)
+                       since, fired_at, resolved_at, value, unit, summary, pack_version, labels, silenced, last_seq,
+                       changed_at)
     SELECT %(tenant_id)s, %(deployment_id)s, %(host_id)s::bigint, %(rule_id)s, %(instance)s, %(problem_key)s,
-           %(state)s, %(priority)s, %(since)s, %(fired_at)s, %(resolved_at)s, %(value)s::float8, %(summary)s,
-           %(labels)s, %(muted)s, cardinality(%(ats)s::timestamptz[]), now()
+           %(state)s, %(priority)s, %(since)s, %(fired_at)s, %(resolved_at)s, %(value)s::float8, %(unit)s,
+           %(summary)s, (SELECT max(version) FROM rule_pack WHERE mode = 'active'), %(labels)s, %(muted)s,
+           cardinality(%(ats)s::timestamptz[]), now()
      WHERE NOT EXISTS (
            SELECT FROM alert a
             WHERE a.tenant_id = %(tenant_id)s AND a.host_id = %(host_id)s::bigint AND a.rule_id = %(rule_id)s

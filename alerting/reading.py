@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,8 +11,10 @@ from psycopg import AsyncConnection
 
 from alerting.published import OperationsAlarm, State, Transition, open_operations_alarms
 from alerting.published import transitions_after as _transitions_after
+from alerting.told import told
 from storage.sql import Queries
 from wire.access import Principal
+from wire.language import SOURCE, Language
 from wire.problem import NotFound
 
 Q = Queries.load("alerting")
@@ -103,6 +105,38 @@ class Wanted:
     before: int | None = None
     """Only alerts with a lower id: the next page."""
     limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class AlertDetail(AlertView):
+    """One alert, with what to do about it."""
+
+    runbook: str | None
+    """What to look at first, what to do; null: its rule is not ours, or not readable any more."""
+    language: str
+    """Language of the summary and the runbook: the one asked for, or English."""
+
+
+async def detail(conn: Connection, principal: Principal, alert_id: int, language: Language) -> AlertDetail:
+    """One alert in a language, with its runbook. Raises NotFound, also for another tenant's."""
+    view = await alert(conn, principal, alert_id)
+    found = (await told(conn, [alert_id])).get(alert_id)
+    if found is None:
+        return AlertDetail(**asdict(view), runbook=None, language=SOURCE)
+    spoken = language if found.speaks(language) else SOURCE
+    view = replace(view, summary=found.summary(spoken))
+    return AlertDetail(**asdict(view), runbook=found.runbook(spoken), language=spoken)
+
+
+async def in_language(conn: Connection, views: list[AlertView], language: Language) -> list[AlertView]:
+    """The same alerts with their summaries in a language, as far as their rules speak it."""
+    if language == SOURCE or not views:
+        return views
+    found = await told(conn, [view.alert_id for view in views])
+    return [
+        replace(view, summary=found[view.alert_id].summary(language)) if view.alert_id in found else view
+        for view in views
+    ]
 
 
 async def alerts(conn: Connection, principal: Principal, wanted: Wanted) -> list[AlertView]:

@@ -116,6 +116,7 @@ def _past(scope: HostScope, episode: Episode) -> dict[str, Any]:
         "fired_at": from_ms(next(c.at_ms for c in changes if c.to_state is State.FIRING)),
         "resolved_at": from_ms(changes[-1].at_ms),
         "value": next((c.value for c in reversed(changes) if c.value is not None), None),
+        "unit": next((c.unit for c in reversed(changes) if c.value is not None), ""),
         "summary": alert.summary or alert.rule_id,
         "labels": Jsonb(alert.labels or {}),
         "muted": MUTED,

@@ -19,7 +19,9 @@ from enum import StrEnum
 import msgspec
 
 from alerting.condition import Condition
+from alerting.texts import Translation
 from wire.batch import Event
+from wire.language import Language
 
 Patterns = tuple[str, ...]
 """Texts of which one must match, case-insensitively; ``*`` stands for any run of characters, and a text after
@@ -231,6 +233,16 @@ class Rule(msgspec.Struct, frozen=True):
     hidden_by: tuple[str, ...] = ()
     """Rules whose firing on the same host (or its deployment) makes this one a consequence."""
     enabled: bool = True
+    translations: tuple[tuple[Language, Translation], ...] = ()
+    """Language -> summary and runbook; English is above."""
+
+    def summary_in(self, language: Language) -> str:
+        """The template of the summary; English where there is no translation."""
+        return dict(self.translations).get(language, Translation()).summary or self.summary
+
+    def runbook_in(self, language: Language) -> str:
+        """The template of the runbook; English where there is no translation."""
+        return dict(self.translations).get(language, Translation()).runbook or self.runbook
 
     @property
     def of_deployment(self) -> bool:

@@ -12,15 +12,28 @@ from alerting.evaluator import Evaluator
 from alerting.inputs import HostScope
 from alerting.override import Override
 from alerting.rule import Compound, CountLevel, Level, Matched, Measured, Rule, Scope, SilentLevel, Wanted
+from alerting.texts import missing
 from alerting.units import show_duration
 from storage.sql import Queries
+from wire.language import LANGUAGES
 
 Q = Queries.load("alerting")
+_NAMED = 8
+"""Rules that a line names."""
 
 
 def listed(rules: Sequence[Rule]) -> str:
     """A pack, rule by rule."""
     return "\n\n".join("\n".join(rule_lines(rule)) for rule in rules)
+
+
+def untold(rules: Sequence[Rule]) -> Iterator[str]:
+    """Per language, the rules that do not speak it; nothing when every rule speaks all of them."""
+    for code in LANGUAGES:
+        silent = [rule.id for rule in rules if code in missing(dict(rule.translations))]
+        if silent:
+            named = ", ".join(silent[:_NAMED]) + (" ..." if len(silent) > _NAMED else "")
+            yield f"{code}: {len(silent)} of {len(rules)} rules are told in English: {named}"
 
 
 def rule_lines(rule: Rule) -> Iterator[str]:

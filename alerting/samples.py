@@ -117,15 +117,13 @@ def _fire(binding: Binding, track: Track, now: Standing, values: Values, at: int
         return Step(track, told, None)
     if now.state is State.RECOVERING:
         reason = wording.recovering(level, values, binding)
-        return _told(track, told, now.state, level.priority, _value(level.clear, values), reason, at)
+        return _told(
+            track, told, now.state, level.priority, cond.leading_value(level.clear, values), reason, at
+        )
     if not told.fired_at:
         told = _changed(told, fired_at=at, since=_since(track))
     reason = wording.firing(level, track.levels[now.level], told, values, binding)
-    return _told(track, told, now.state, level.priority, _value(level.when, values), reason, at)
-
-
-def _value(condition: cond.Condition, values: Values) -> float | None:
-    return cond.leading_value(condition, values)
+    return _told(track, told, now.state, level.priority, cond.leading_value(level.when, values), reason, at)
 
 
 def _since(track: Track) -> int:
@@ -134,11 +132,18 @@ def _since(track: Track) -> int:
 
 
 def _told(
-    track: Track | None, told: Told, to: State, priority: int, value: float | None, reason: str, at: int
+    track: Track | None,
+    told: Told,
+    to: State,
+    priority: int,
+    shown: tuple[float | None, str],
+    reason: str,
+    at: int,
 ) -> Step:
+    """``shown``: the value and its unit."""
     before = State(told.state) if told.state else None
     told = _changed(told, state=to.value, priority=priority)
-    change = Change(at, before, to, priority, value, reason)
+    change = Change(at, before, to, priority, shown[0], reason, shown[1])
     return Step(_changed(track, told=told) if track else None, told, change)
 
 
@@ -150,4 +155,4 @@ def vanished(track: Track, in_force: bool, at: int) -> Step | None:
     if not track.told.state:
         return Step(None, track.told, None)
     reason = wording.gone(at - track.present) if in_force else wording.RULE_GONE
-    return _told(None, track.told, State.STALE, track.told.priority, None, reason, at)
+    return _told(None, track.told, State.STALE, track.told.priority, (None, ""), reason, at)

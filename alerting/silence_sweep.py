@@ -176,7 +176,7 @@ class _Deployment:
         fired = to_ms(row[8]) if row and row[8] else now
         reason = f"Nothing received from any host for more than {level.after_s / 60:.0f} min."
         before = State(row[5]) if row else None
-        change = Change(now, before, State.FIRING, level.priority, (now - since) / 1000, reason)
+        change = Change(now, before, State.FIRING, level.priority, (now - since) / 1000, reason, "s")
         told = Told(State.FIRING.value, level.priority, to_ms(row[7]) if row else since, fired)
         await self._save(scope, wording.alert_change(scope, rule, (rule.id, ""), told, change))
 

@@ -54,9 +54,20 @@ def show(value: float, unit: str) -> str:
 
 
 def _show_size(value: float, scale: dict[str, float]) -> str:
-    """The largest unit that leaves at least one before the point."""
-    unit = max((u for u in scale if abs(value) >= scale[u]), key=lambda u: scale[u], default="B")
+    unit = _largest(value, scale)
     return f"{value / scale.get(unit, 1.0):.4g} {unit}"
+
+
+def _largest(value: float, scale: dict[str, float]) -> str:
+    """The largest unit that leaves at least one before the point."""
+    return max((u for u in scale if abs(value) >= scale[u]), key=lambda u: scale[u], default="B")
+
+
+def size_unit(value: float, unit: str) -> str:
+    """In which unit a size is shown whose limit was written in ``unit``; empty: that is no size."""
+    if unit in _BINARY:
+        return _largest(value, _BINARY)
+    return _largest(value, _SIZE) if unit in _SIZE else ""
 
 
 def show_duration(seconds: float) -> str:

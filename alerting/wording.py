@@ -11,8 +11,10 @@ from alerting.plain import clean
 from alerting.published import State
 from alerting.rule import Level, Rule
 from alerting.state import Key, Told
+from alerting.texts import Arguments, placeholders, render
 from alerting.units import show_duration
 from wire.batch import Event
+from wire.language import SOURCE
 
 _QUOTED = 160
 """Characters of an event's message that a reason repeats."""
@@ -95,7 +97,7 @@ def alert_change(scope: HostScope, rule: Rule | None, key: Key, told: Told, chan
         problem_key=problem_key(scope, rule.problem if rule else rule_id, instance),
         since_ms=told.since,
         fired_ms=told.fired_at or None,
-        summary=_summary(scope, rule, instance) if rule else None,
+        summary=_summary(scope, rule, instance, change) if rule else None,
         labels=_labels(scope, rule, instance) if rule else None,
         change=change,
         hidden=told.hidden,
@@ -118,10 +120,13 @@ def _labels(scope: HostScope, rule: Rule, instance: str) -> dict[str, str]:
     return labels | {"instance": instance} if instance else labels
 
 
-def _summary(scope: HostScope, rule: Rule, instance: str) -> str:
-    """The rule's template with its names filled in."""
-    names = {"{host}": scope.host_name, "{deployment}": scope.deployment_key, "{instance}": instance}
-    text = rule.summary
-    for name, value in names.items():
-        text = text.replace(name, value)
-    return text
+def _summary(scope: HostScope, rule: Rule, instance: str, change: Change) -> str | None:
+    """The summary in English; None (leave it) where it names a value and this change has none."""
+    names_value = "value" in placeholders(rule.summary)
+    if names_value and change.value is None and change.from_state is not None:
+        return None
+    return render(
+        rule.summary,
+        SOURCE,
+        Arguments(scope.host_name, scope.deployment_key, instance, change.value, change.unit),
+    )

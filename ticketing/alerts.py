@@ -11,7 +11,7 @@ Everything of one alert is decided in the order of its transitions and committed
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from alerting.published import Alert, State, Transition, alert_of, transitions_after
+from alerting.published import Alert, State, Transition, alert_of, summaries, transitions_after
 from storage.sql import Queries
 from ticketing import casebook, family
 from ticketing.casebook import Case, NewTicket
@@ -29,6 +29,7 @@ from ticketing.lifecycle import State as TicketState
 from ticketing.opening import Document, Opening, alert_priority, decide, heading
 from ticketing.settings import Settings
 from ticketing.walk import Progress
+from wire.language import SOURCE, Language
 
 Q = Queries.load("ticketing")
 Connection = AsyncConnection[Any]
@@ -132,7 +133,8 @@ async def _open(conn: Connection, settings: Settings, now: datetime, fired: Fire
     if not opening.ticket:
         await _record_no_ticket(conn, now, fired, opening.outcome, opening.reasons)
         return False
-    case = await casebook.create(conn, _new_ticket(fired, opening, now), settings)
+    titles = await summaries(conn, alert.alert_id)
+    case = await casebook.create(conn, _new_ticket(fired, opening, titles, now), settings)
     await conn.execute(Q.link_alert, fired.key | {"ticket_id": case.ticket_id})
     if alert.host_id is not None and not opening.held:
         await family.join_parent(conn, case, now, alert.deployment_id)
@@ -153,7 +155,7 @@ async def _record_no_ticket(
     await conn.execute(Q.record_no_ticket, fired.key | values)
 
 
-def _new_ticket(fired: Fired, opening: Opening, now: datetime) -> NewTicket:
+def _new_ticket(fired: Fired, opening: Opening, titles: Mapping[Language, str], now: datetime) -> NewTicket:
     alert = fired.alert
     detail = {
         "priority": opening.priority,
@@ -174,6 +176,7 @@ def _new_ticket(fired: Fired, opening: Opening, now: datetime) -> NewTicket:
         terms=opening.terms,
         decision=(heading("alert-says", rule=alert.rule_id, text=fired.reason), *opening.reasons),
         opened=Entry(now, Kind.OPENED, DESK, detail, fired.reason),
+        titles={code: title for code, title in titles.items() if code != SOURCE},
     )
 
 

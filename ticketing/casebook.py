@@ -78,12 +78,15 @@ class NewTicket(msgspec.Struct, frozen=True):
     channel: str
     """proactive, portal, phone, chat, email."""
     title: str
+    """In English."""
     language: str
     flags: tuple[str, ...]
     terms: dict[str, Any]
     decision: tuple[dict[str, Any], ...]
     opened: Entry
     """Its first entry; ``detail`` holds ``priority`` and, where so, ``held``."""
+    titles: dict[str, str] = {}
+    """The title in other languages, as it is at opening."""
 
 
 async def create(conn: Connection, new: NewTicket, settings: Settings) -> Case:
@@ -98,6 +101,7 @@ async def create(conn: Connection, new: NewTicket, settings: Settings) -> Case:
         "opened_at": new.opened.at,
         "opened_by": new.opened.actor,
         "flags": list(new.flags),
+        "titles": Jsonb(new.titles),
         "terms": Jsonb(new.terms),
         "decision": Jsonb([*new.decision, *clock_said, *explained]),
     }

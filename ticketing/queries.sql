@@ -158,13 +158,14 @@ SELECT k.tenant_id, k.ticket_id, k.number, t.key, d.key, h.name, k.channel, k.pr
 -- name: insert_ticket
 -- Open a ticket, with the next number and the next episode of its problem.
 INSERT INTO ticket (tenant_id, number, deployment_id, host_id, alert_id, problem_key, episode, channel, priority,
-                    state, title, opened_at, opened_by, terms, decision, language, flags)
+                    state, title, opened_at, opened_by, terms, decision, language, flags,
+                    titles)
 SELECT %(tenant_id)s, %(number_prefix)s || '-' || CASE WHEN n < 1000000 THEN lpad(n::text, 6, '0') ELSE n::text END,
        %(deployment_id)s, %(host_id)s, %(alert_id)s, %(problem_key)s,
        1 + (SELECT coalesce(max(episode), 0) FROM ticket
              WHERE tenant_id = %(tenant_id)s AND problem_key = %(problem_key)s),
        %(channel)s, %(priority)s, %(state)s, %(title)s, %(opened_at)s, %(opened_by)s, %(terms)s, %(decision)s,
-       %(language)s, %(flags)s
+       %(language)s, %(flags)s, %(titles)s
   FROM nextval('ticket_number') AS n
 RETURNING ticket_id, number;
 
@@ -520,7 +521,7 @@ SELECT t.tenant_id, d.deployment_id FROM tenant t JOIN deployment d USING (tenan
 
 -- name: ticket_papers
 -- What was decided at opening and under which terms.
-SELECT terms, decision, last_error FROM ticket
+SELECT terms, decision, last_error, titles FROM ticket
  WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s;
 
 -- name: pages_of_ticket

@@ -25,11 +25,12 @@ Document = dict[str, Any]
 
 
 def in_words(document: Document, language: str) -> Document:
-    """A ticket in full with all its reasons in a language."""
-    clock = document["clock"]
+    """A ticket in full with its title and all its reasons in a language."""
+    title, clock = document["titles"].get(language, document["title"]), document["clock"]
     if clock is not None:
         clock = clock | {"reasons": in_language(clock["reasons"], language)}
-    return document | {"decision": in_language(document["decision"], language), "clock": clock}
+    decision = in_language(document["decision"], language)
+    return document | {"title": title, "decision": decision, "clock": clock}
 
 
 async def ticket_page(conn: Connection, wanted: TicketFilter) -> Document:
@@ -57,6 +58,7 @@ async def ticket_in_full(
         "terms": papers[0].get("terms", {}),
         "decision": papers[1],
         "last_error": papers[2],
+        "titles": papers[3],
         "history": [_entry(entry) for entry in history],
         "allowed": [str(kind) for kind in allowed(fold(history).state)],
         "clock": _clock(reckon(papers[0], history, now)),

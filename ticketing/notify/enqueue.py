@@ -68,12 +68,13 @@ async def _surroundings(conn: Connection, key: tuple[int, int]) -> Surroundings 
     row = await (await conn.execute(Q.surroundings, values)).fetchone()
     if row is None:
         return None
-    number, title, customer, facts, deployment, zone, language, channel, snapshot, deployment_id = row
+    number, title, titles, customer, facts, deployment, zone, language, channel, snapshot, deployment_id = row
     contacts = {"tenant_id": key[0], "deployment_id": deployment_id}
     readers = await (await conn.execute(Q.readers, contacts)).fetchall()
     return Surroundings(
         number=number,
         title=title,
+        titles=titles,
         customer=customer,
         deployment=deployment,
         zone=zone,

@@ -98,6 +98,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     readers: tuple[Reader, ...]
     webhooks: tuple[str, ...]
     """URLs."""
+    titles: dict[str, str] = {}
+    """The title in other languages than English, for customers."""
     reasons: tuple[dict[str, Any], ...] = ()
     """How the deadline follows, as stored reasons."""
 
@@ -191,7 +193,7 @@ def _message(
         topic=topic,
         language=language,
         number=known.number,
-        title=known.title,
+        title=known.title if topic in TO_STAFF else known.titles.get(language, known.title),
         customer=known.customer,
         deployment=known.deployment,
         priority=priority,

@@ -2,7 +2,7 @@
 
 -- name: surroundings
 -- What a letter says of its ticket's customer.
-SELECT k.number, k.title, t.name, t.facts, d.name, d.zone, k.language, k.channel, k.terms, k.deployment_id
+SELECT k.number, k.title, k.titles, t.name, t.facts, d.name, d.zone, k.language, k.channel, k.terms, k.deployment_id
   FROM ticket k
   JOIN tenant t USING (tenant_id)
   JOIN deployment d USING (tenant_id, deployment_id)

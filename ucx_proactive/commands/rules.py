@@ -17,7 +17,7 @@ from alerting.packdiff import difference
 from alerting.rule import Rule
 from alerting.rulebook import load_evaluator, remove_override, scope_ids, set_override, store_pack
 from alerting.ruletest import Case, parse_cases, run_case, uncovered
-from alerting.ruletext import explained, listed
+from alerting.ruletext import explained, listed, untold
 from alerting.trial import AT_ONCE, Comparison, Trial, read_csv, scope_of
 from storage.pool import Pool
 from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
@@ -40,10 +40,21 @@ DATA_DIR = Path("ucx-data")
 
 
 @app.command()
-def check(path: Annotated[Path, typer.Argument(help="A rule pack (YAML).", dir_okay=False)]) -> None:
-    """Check PATH: every fault with its line and field. Ends with 1 if there is any."""
+def check(
+    path: Annotated[Path, typer.Argument(help="A rule pack (YAML).", dir_okay=False)],
+    translated: Annotated[
+        bool, typer.Option("--translated", help="Every text must be there in every language.")
+    ] = False,
+) -> None:
+    """Check PATH: every fault with its line and field; then which translations are missing.
+
+    Ends with 1 if there is a fault, with --translated also if a translation is missing."""
     pack = _pack(path)
     typer.echo(f"{path}: {len(pack.rules)} rules, no fault.")
+    untranslated = list(untold(pack.rules))
+    for line in untranslated:
+        typer.echo(line)
+    raise typer.Exit(1 if translated and untranslated else 0)
 
 
 @app.command(name="test")
@@ -71,9 +82,18 @@ def run_tests(
 
 
 @app.command()
-def show(rules: Rules = None) -> None:
+def show(
+    rules: Rules = None,
+    as_document: Annotated[
+        bool, typer.Option("--document", help="Print the pack itself (YAML), to begin one's own with.")
+    ] = False,
+) -> None:
     """List the rules of a pack: levels, durations, rationale."""
-    typer.echo(listed(_pack(rules).rules))
+    pack = _pack(rules)
+    if as_document:
+        typer.echo(default_document() if rules is None else _text(rules))
+    else:
+        typer.echo(listed(pack.rules))
 
 
 @app.command(name="schema")

@@ -12,7 +12,9 @@ import msgspec
 import pytest
 from standardwebhooks import Webhook
 
+from alerting.evaluate import load_evaluator
 from storage.pool import Pool
+from ticketing import reading
 from ticketing.actions import Actor, act
 from ticketing.notify.mail import compose
 from ticketing.notify.outbox import next_try, send_due, transports
@@ -240,3 +242,39 @@ def test_pauses_double_and_end() -> None:
     assert pauses == [MONDAY + timedelta(seconds=s) for s in (15, 30, 60, 6 * 3600)]
     assert next_try(Later("x"), 9, MONDAY, MONDAY + timedelta(hours=72), settings) is None
     assert next_try(Never("x"), 1, MONDAY, MONDAY, settings) is None
+
+
+async def test_the_customer_is_told_of_the_problem_in_its_language_and_the_technician_in_english(
+    office: Office,
+) -> None:
+    """Subject and body of the customer's mail name the problem in Italian, as the rule pack words it; the
+    ticket's own title and the escalation mails of our people stay English; the ticket is read in any of ours.
+    What the rule says later changes nothing: the title is that of the opening."""
+    world = office.world
+    async with world.pool.connection() as conn:
+        await load_evaluator(conn)
+    alert = await world.fires(rule="host.cpu")
+    await world.do(
+        "UPDATE alert SET summary = 'CPU of (cluster) is busy', pack_version = 1 WHERE alert_id = %s",
+        alert.alert_id,
+    )
+    await world.round()
+    await world.do("UPDATE alert SET summary = 'something else'")
+    await world.wind(hours=3)
+    await office.send()
+    to_customer = [m for m in office.mail.mails if m["To"] == "anna@platinum-co.example"]
+    to_staff = [m for m in office.mail.mails if m["To"] != "anna@platinum-co.example"]
+    title = "La CPU di (cluster) è molto occupata"
+    assert to_customer[0]["Subject"] == f"[UCX-2026-000001] Ticket aperto: {title}"
+    plain = to_customer[0].get_body(("plain",))
+    assert plain is not None
+    assert f"Problema: {title}" in plain.get_content()
+    assert to_staff, "nobody escalated"
+    assert all("CPU of (cluster) is busy" in str(m["Subject"]) for m in to_staff)
+    ticket = await world.ticket()
+    assert ticket["title"] == "CPU of (cluster) is busy"
+    assert set(ticket["titles"]) == {"it", "fr", "de", "es", "pt", "ar"}
+    async with world.pool.connection() as conn:
+        full = await reading.ticket_in_full(conn, "UCX-2026-000001", None, None, world.now)
+    assert reading.in_words(full, "es")["title"] == "La CPU de (cluster) está muy ocupada"
+    assert reading.in_words(full, "en")["title"] == "CPU of (cluster) is busy"

@@ -8,3 +8,9 @@ CREATE TABLE deployment_state (             -- what these rules remember of a de
     PRIMARY KEY (tenant_id, deployment_id),
     FOREIGN KEY (tenant_id, deployment_id) REFERENCES deployment
 );
+
+-- What an alert needs to be told in any language; NULL: an older release wrote it, and it is told in English.
+ALTER TABLE alert ADD COLUMN unit text;                  -- in which its value is shown; '' = a plain number
+ALTER TABLE alert ADD COLUMN pack_version integer;       -- rule pack whose texts its summary was made of
+-- Written by ticketing: the title as it was at opening, by language; without English, which is the title itself.
+ALTER TABLE ticket ADD COLUMN titles jsonb NOT NULL DEFAULT '{}';
