@@ -1,8 +1,9 @@
 """What to send next, and what an answer means: pure decisions of the shipper.
 
-Which batch (``choose``): events before frames. Of the frames the newest goes first when it is newer than the
-last one sent fresh, then up to ``burst`` old ones trickle behind it, oldest first, then a pause. The burst
-doubles while all goes well and halves when the collector says that it is busy.
+Which batch (``choose``): what is fresh before what waited through an outage. Fresh events go first, as they
+came; then the newest frames, when they are newer than the last ones sent fresh. Then up to ``burst`` old
+batches trickle behind, events before frames, oldest first, then a pause. The burst doubles while all goes
+well and halves when the collector says that it is busy.
 
 What an answer means (``judge``): only a receipt that speaks of exactly these bytes lets a batch go. Anything
 else - a proxy's page with status 200, a redirect, a receipt for other bytes - keeps it.
@@ -268,16 +269,24 @@ class Choice(NamedTuple):
     order: Order
 
 
-def choose(order: Order, event: Stored | None, newest: Stored | None, oldest: Stored | None) -> Choice:
-    """The next batch. ``event`` is the oldest event batch, ``newest`` and ``oldest`` the frame batches."""
+def choose(
+    order: Order,
+    event: Stored | None,
+    newest: Stored | None,
+    oldest: Stored | None,
+    old_event: Stored | None = None,
+) -> Choice:
+    """The next batch. ``event`` is the oldest of the fresh event batches, ``old_event`` the oldest of those
+    that waited through an outage, ``newest`` and ``oldest`` are frame batches."""
     if event is not None:
         return Choice(event, None, order)
-    if newest is None or oldest is None:
-        return Choice(None, None, order._replace(credit=order.burst))
-    if (ahead := _as_fresh(order, newest)) is not None:
+    if newest is not None and (ahead := _as_fresh(order, newest)) is not None:
         return Choice(newest, None, ahead._replace(credit=order.burst))
+    waiting = old_event or oldest
+    if waiting is None:
+        return Choice(None, None, order._replace(credit=order.burst))
     if order.credit > 0:
-        return Choice(oldest, None, order._replace(credit=order.credit - 1))
+        return Choice(waiting, None, order._replace(credit=order.credit - 1))
     wider = min(MAX_BURST, order.burst * 2)
     return Choice(None, BREATHER_S, order._replace(burst=wider, credit=wider))
 

@@ -102,6 +102,9 @@ class Shipper:
         self._order = Order()
         self._failures = 0
         self._held: dict[int, float] = {}
+        self._generation = spool.generation
+        self._waited = spool.last_id()
+        """Events up to this id waited through an outage, or an earlier run left them."""
         self._asked_layouts_for = 0
         self._said = ("", 0.0)
         self.condition = Condition("", 0, None)
@@ -148,6 +151,8 @@ class Shipper:
             self._order = choice.order
             return Pause(choice.wait_s or self._until_held(), for_news=True)
         verdict = self._send(choice.batch)
+        if isinstance(verdict, Later | Unaccepted):
+            self._waited = self._spool.last_id()
         if not isinstance(verdict, Later | Unaccepted | NeedLayouts):
             self._order = choice.order
         return Pause(self._act(verdict, choice.batch))
@@ -160,14 +165,17 @@ class Shipper:
 
     def _choose(self) -> delivery.Choice:
         now = self._monotonic()
+        if self._generation != self._spool.generation:
+            self._generation, self._order, self._held = self._spool.generation, Order(), {}
+            self._waited = self._spool.last_id()
         self._held = {key: until for key, until in self._held.items() if until > now}
         skip = tuple(self._held)
-        event = self._spool.oldest("events", skip)
+        event = self._spool.oldest("events", skip, after=self._waited)
         if event is not None:
             return delivery.choose(self._order, event, None, None)
         newest = self._spool.newest("frames", skip)
         oldest = self._spool.oldest("frames", skip) if newest is not None else None
-        return delivery.choose(self._order, None, newest, oldest)
+        return delivery.choose(self._order, None, newest, oldest, self._spool.oldest("events", skip))
 
     def _send(self, batch: Stored) -> Verdict:
         headers = {

@@ -75,6 +75,8 @@ class Spool:
         self.renumbered = 0
         """Batches whose number was taken by other content, since this spool was made."""
         self._trims = Trims()
+        self.generation = 0
+        """How often the file was replaced: ids of batches count from 1 in each."""
         self._memory: Store | None = None
         self._closed = False
         self._disk = self._open()
@@ -278,9 +280,14 @@ class Spool:
         """The batch born last, bytes checked; ``skip`` holds ids to pass over."""
         return self._intact(lambda store, avoid: store.newest(kind, avoid), skip, memory_first=True)
 
-    def oldest(self, kind: Kind, skip: Collection[int] = ()) -> Stored | None:
-        """The batch born first, bytes checked."""
-        return self._intact(lambda store, avoid: store.oldest(kind, avoid), skip, memory_first=False)
+    def oldest(self, kind: Kind, skip: Collection[int] = (), after: int = 0) -> Stored | None:
+        """The batch born first (of those with an id above ``after``), bytes checked."""
+        return self._intact(lambda store, avoid: store.oldest(kind, avoid, after), skip, memory_first=False)
+
+    def last_id(self) -> int:
+        """The id of the newest batch on disk: what is born later has a higher one."""
+        with self._mutex:
+            return self._try_disk(lambda disk: disk.last_id()) or 0
 
     def _intact(
         self,
@@ -427,6 +434,7 @@ class Spool:
         assert self._disk is not None
         self._disk.close()
         try:
+            self.generation += 1
             self._disk = self._replace(fault)
             return act(self._disk)
         except (OSError, sqlite3.Error) as second:

@@ -295,16 +295,16 @@ class Store:
         """The batch born last."""
         return self._pick(kind, "DESC", skip)
 
-    def oldest(self, kind: Kind, skip: Collection[int] = ()) -> Stored | None:
-        """The batch born first."""
-        return self._pick(kind, "ASC", skip)
+    def oldest(self, kind: Kind, skip: Collection[int] = (), after: int = 0) -> Stored | None:
+        """The batch born first, of those with an id above ``after``."""
+        return self._pick(kind, "ASC", skip, after)
 
-    def _pick(self, kind: Kind, order: str, skip: Collection[int]) -> Stored | None:
+    def _pick(self, kind: Kind, order: str, skip: Collection[int], after: int = 0) -> Stored | None:
         marks = ",".join("?" * len(skip))
         row = self._db.execute(
-            f"SELECT {_COLUMNS} FROM batch WHERE kind = ? AND id NOT IN ({marks})"  # noqa: S608 - marks only
-            f" ORDER BY id {order} LIMIT 1",
-            (kind, *skip),
+            f"SELECT {_COLUMNS} FROM batch"  # noqa: S608 - marks only
+            f" WHERE kind = ? AND id > ? AND id NOT IN ({marks}) ORDER BY id {order} LIMIT 1",
+            (kind, after, *skip),
         ).fetchone()
         return None if row is None else Stored(*row)
 
@@ -326,6 +326,11 @@ class Store:
             "SELECT id, items FROM batch WHERE kind = ? ORDER BY id LIMIT 1", (kind,)
         ).fetchone()
         return None if row is None else (row[0], row[1])
+
+    def last_id(self) -> int:
+        """The newest batch's id; 0 when none waits."""
+        row = self._db.execute("SELECT coalesce(max(id), 0) FROM batch").fetchone()
+        return int(row[0])
 
     def all(self) -> Iterator[Stored]:
         """Every batch, oldest first."""

@@ -73,10 +73,18 @@ def test_a_batch_from_memory_leaves_the_newest_first() -> None:
     assert choose(order, None, stored(MEMORY_IDS + 1), stored(1)).batch == stored(MEMORY_IDS + 1)
 
 
-def test_events_go_before_frames() -> None:
-    """They are rare, small, and what a rule may wait for."""
-    event = stored(9)
-    assert choose(Order(), event, stored(10), stored(1)).batch == event
+def test_fresh_before_old_and_events_before_frames() -> None:
+    """Events are rare, small, and what a rule may wait for; but a backlog of them must not keep today's
+    readings waiting."""
+    event, old_event, fresh, old = stored(9), stored(2), stored(10), stored(1)
+    assert choose(Order(), event, fresh, old, old_event).batch == event
+    after = choose(Order(), None, fresh, old, old_event)
+    assert after.batch == fresh
+    then = choose(after.order, None, fresh, old, old_event)
+    assert then.batch == old_event
+    assert then.order.credit == after.order.credit - 1, "old events trickle, too"
+    assert choose(then.order, None, fresh, old, None).batch == old
+    assert choose(Order(credit=0), None, None, None, old_event).wait_s == BREATHER_S
 
 
 @given(st.integers(1, MAX_BURST), st.integers(0, MAX_BURST))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from agent.transport import Transport
 from tests.agent.collector import AGENT, Collector, Handler, Ledger
 from tests.agent.kit import DIGEST, LAYOUT, WoundClock, open_spool
 from wire import batch as wire_batch
-from wire.batch import Event, Severity
+from wire.batch import Event, EventBatch, FrameBatch, Severity
 from wire.clock import utcnow
 from wire.layout import Layout, Series
 from wire.receipt import Outcome, Receipt
@@ -303,6 +304,47 @@ def test_after_an_outage_the_newest_goes_first_and_the_old_trickle_behind(bench:
     assert arrived[5] not in order, "the fresh one before the rest"
     bench.run()
     assert list(bench.ledger.keys.values())[6:] == order[4:11]
+
+
+def test_what_happens_now_does_not_wait_behind_the_events_of_an_outage(bench: Bench) -> None:
+    """A hundred events piled up; then a fresh event and fresh frames: these go first, the old ones in bursts.
+
+    Broken twin: all events before all frames, oldest first: the fresh ones wait for the whole drain."""
+    bench.ledger.layouts[DIGEST] = Layout(1, 15.0, (Series("a.b"), Series("a.c")))
+    for _ in range(100):
+        bench.spool.put_events([EVENT], 0)
+    bench.put()
+    bench.ledger.script.append(hang_up)
+    bench.passed_s += bench.shipper.step().seconds or 0.0
+    fresh = msgspec.structs.replace(EVENT, event_id="fresh")
+    bench.spool.put_events([fresh], 0)
+    for _ in range(2):
+        bench.shipper.step()
+    first, second = bench.ledger.batches
+    assert isinstance(first, EventBatch)
+    assert first.events == [fresh]
+    assert isinstance(second, FrameBatch)
+    bench.run(400)
+    assert bench.waiting() == 0
+    assert len(bench.ledger.batches) == 102
+
+
+def test_after_a_damaged_spool_was_replaced_the_newest_still_goes_first(bench: Bench) -> None:
+    """The new file counts its batches from 1 again.
+
+    Broken twin: remembered ids of the old file make everything in the new one look old."""
+    bench.ledger.layouts[DIGEST] = Layout(1, 15.0, (Series("a.b"), Series("a.c")))
+    for _ in range(20):
+        bench.put()
+        bench.run()
+    bench.spool._after_damage(lambda disk: None, sqlite3.DatabaseError("damaged"))
+    bench.put(8)
+    assert bench.spool._disk is not None
+    newest = bench.spool._disk.last_id()
+    assert newest < 20
+    bench.shipper.step()
+    assert bench.spool.newest("frames", ()) is not None
+    assert bench.spool._disk.last_id() == newest - 1, "the newest is gone: delivered first"
 
 
 def test_a_layout_that_does_not_arrive_is_not_asked_for_in_a_tight_loop(bench: Bench) -> None:
