@@ -58,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """In the order in which they are tried."""
     smtp: Smtp = Smtp()
     link_secret: str = ""
-    """Signs the links in emails and webhooks; empty: no such links."""
+    """Signs the links in emails and webhooks; empty: neither is sent."""
     webhook_url: str = ""
     """Where push pages go; empty: nowhere."""
     webhook_secret: str = ""

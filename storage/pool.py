@@ -10,6 +10,7 @@ and speak UTC, so that a ``timestamptz`` comes back as an aware UTC datetime.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -23,9 +24,19 @@ WAIT_FOR_CONNECTION_S = 10.0
 """How long a caller waits for a free connection before ``psycopg_pool.PoolTimeout``: the caller's 503."""
 
 CONNECT_TIMEOUT_S = 5
+IDLE_IN_TRANSACTION_S = 60.0
+"""A transaction in which nothing happens for so long is ended by the server: a process that stands still
+(stopped, swapped out, cut off) must not hold its row locks against all others. Ours have no such pauses: what
+takes long, such as a provider's answer, is waited for outside."""
 
 
-async def open_pool(url: str, *, min_size: int = 1, max_size: int = 8) -> Pool:
+async def open_pool(
+    url: str,
+    *,
+    min_size: int = 1,
+    max_size: int = 8,
+    idle_in_transaction_s: float = IDLE_IN_TRANSACTION_S,
+) -> Pool:
     """An opened pool on ``url``; close it with ``await pool.close()``.
 
     Returns at once, also when the database is away: connections are made in the background, and a
@@ -38,7 +49,7 @@ async def open_pool(url: str, *, min_size: int = 1, max_size: int = 8) -> Pool:
         max_size=max_size,
         open=False,
         timeout=WAIT_FOR_CONNECTION_S,
-        configure=_speak_utc,
+        configure=_configure(idle_in_transaction_s),
         check=AsyncConnectionPool.check_connection,
         kwargs={"autocommit": True, "connect_timeout": CONNECT_TIMEOUT_S},
     )
@@ -46,6 +57,12 @@ async def open_pool(url: str, *, min_size: int = 1, max_size: int = 8) -> Pool:
     return pool
 
 
-async def _speak_utc(conn: AsyncConnection[tuple[Any, ...]]) -> None:
-    await conn.execute("SET TimeZone TO 'UTC'")
-    conn.adapters.register_dumper(list, PlainListDumper)
+def _configure(idle_s: float) -> Callable[[AsyncConnection[tuple[Any, ...]]], Awaitable[None]]:
+    """What each new connection is told, in one round trip."""
+    told = f"SET TimeZone TO 'UTC'; SET idle_in_transaction_session_timeout TO {round(idle_s * 1000)}"
+
+    async def configure(conn: AsyncConnection[tuple[Any, ...]]) -> None:
+        await conn.execute(told.encode())
+        conn.adapters.register_dumper(list, PlainListDumper)
+
+    return configure

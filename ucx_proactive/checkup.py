@@ -37,6 +37,7 @@ def examine(settings: Settings, rooms: Rooms) -> Iterator[Finding]:
     """All findings about an installation with these settings."""
     yield from _disk(settings)
     yield _telephone(rooms)
+    yield from _secrets(rooms)
     url = _database_url(settings)
     if url is None:
         yield Finding(
@@ -63,10 +64,29 @@ def _telephone(rooms: Rooms) -> Finding:
     return Finding(False, "telephone", "no voice provider: nobody can be rung (setting oncall.providers)")
 
 
+def _secrets(rooms: Rooms) -> Iterator[Finding]:
+    """Secrets without a default: what does not work while they are not set."""
+    settings = rooms.oncall
+    make = "set it to the output of 'openssl rand -hex 32', the same for every process"
+    without = {
+        "link_secret": (settings.link_secret, "pages by email and webhook are not sent"),
+        "pin_secret": (settings.pin_secret, "customers cannot reach on-call by telephone"),
+    }
+    for name, (secret, loss) in without.items():
+        words = "is set" if secret else f"oncall.{name} is not set, so {loss}: {make}"
+        yield Finding(bool(secret), f"on-call's {name}", words)
+
+
+def _alarms(conn: psycopg.Connection[tuple[Any, ...]]) -> Iterator[Finding]:
+    open_ones = "SELECT kind, detail FROM oncall_alarm WHERE ended_at IS NULL ORDER BY alarm_id"
+    for kind, detail in conn.execute(open_ones).fetchall():
+        yield Finding(False, f"on-call alarm {kind}", detail)
+
+
 def _rota(conn: psycopg.Connection[tuple[Any, ...]]) -> Finding:
     if conn.execute("SELECT EXISTS (SELECT FROM rota_document)").fetchone() == (True,):
         return Finding(True, "rota", "there is one")
-    words = "none is saved: every person with a phone is rung in turn (PUT one to /v1/oncall/rota)"
+    words = "none is saved: every person with a phone is rung in turn ('oncall apply FILE')"
     return Finding(False, "rota", words)
 
 
@@ -87,6 +107,7 @@ def _database(url: str) -> Iterator[Finding]:
             yield from _partitions(conn)
             yield _upkeep(conn)
             yield _rota(conn)
+            yield from _alarms(conn)
     except (psycopg.OperationalError, psycopg.errors.UndefinedTable) as error:
         yield Finding(False, "database", f"does not answer: {str(error).strip()}")
 

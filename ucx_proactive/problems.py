@@ -59,7 +59,13 @@ def problem_of(error: Exception) -> Problem:
             # The database could not even represent a value: nothing was stored.
             log.warning("a request was refused because of a value: %s", error)
             return Unprocessable("A value is out of the range, or holds a character, that can be stored.")
-        case psycopg.OperationalError() | PoolTimeout() | PoolClosed() | TooManyRequests():
+        case (
+            psycopg.OperationalError()
+            | psycopg.errors.IdleInTransactionSessionTimeout()
+            | PoolTimeout()
+            | PoolClosed()
+            | TooManyRequests()
+        ):
             log.error("the database did not answer a request: %s", error)
             return Unavailable("The database is not available: try again.", retry_after_s=RETRY_AFTER_S)
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -15,7 +16,8 @@ from oncall.sql import Q
 from storage.pool import Pool
 from tests.oncall.lab import lab
 from tests.oncall.test_page import NOW
-from tests.oncall.world import ANNA, Registry
+from tests.oncall.world import ANNA, BEN, Registry
+from wire.clock import utcnow
 
 SETTINGS = Settings()
 
@@ -156,3 +158,28 @@ async def test_calls_that_could_not_be_placed_spend_nothing(pool: Pool) -> None:
         row = await (await conn.execute(Q.line, values)).fetchone()
     assert row is not None
     assert row[3] == 0
+
+
+async def test_the_spend_cap_spaces_calls_and_tells_operations(pool: Pool, registry: Registry) -> None:
+    """Past one call an hour (here): the second is placed all the same, half a minute later, an alarm is a
+    row that the auditor rings for, and the timeline says why it waited."""
+    later = timedelta()
+    registry.request("first")
+    registry.request("second")
+    async with lab(pool, calls_per_hour=1, clock=lambda: utcnow() + later, persons=("anna", "ben")) as here:
+        here.script(phones=[{"number": ANNA, "behaviour": "busy"}, {"number": BEN, "behaviour": "manual"}])
+        one = here.pager()
+        await one.sync()
+        for later in (timedelta(seconds=n) for n in range(0, 60, 5)):
+            while await one.look():  # noqa: ASYNC110 - the company's tasks take their turn
+                await asyncio.sleep(0.02)
+            if not 0 < later.total_seconds() < 25:
+                continue
+            assert len(here.called()) == 1, "spaced"
+        assert len(here.called()) >= 2
+    [(kind, urgent, detail)] = registry.rows("SELECT kind, urgent, detail FROM oncall_alarm")
+    assert (kind, urgent) == ("spend_cap", True)
+    assert "its cap is 1" in detail
+    assert (
+        registry.value("SELECT count(*) FROM page_event WHERE position('calls in an hour' IN text) > 0") > 0
+    )

@@ -4,8 +4,15 @@ alarms."""
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from secrets import token_hex
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
 
 from oncall import alarm
+from oncall.auditor.files import Line
 from oncall.auditor.finding import Finding, findings
 from oncall.auditor.settings import Settings
 from oncall.auditor.sight import look
@@ -75,6 +82,24 @@ async def test_on_calls_own_alarms_ring_through_the_auditor_until_they_are_over(
         await alarm.let_end(conn, now + timedelta(minutes=26))
         assert await found(database_url, now) == []
         assert await alarm.sound(conn, "spend_cap", "again", now + timedelta(minutes=30), urgent=True)
+
+
+async def test_the_role_that_the_operations_page_makes_is_enough(pool: Pool, database_url: str) -> None:
+    """Reading everywhere and one INSERT: it looks, leaves its journal's line, and may change nothing else."""
+    role = f"auditor_{token_hex(4)}"
+    url = make_conninfo(database_url, user=role, password="secret")
+    async with pool.connection() as conn:
+        await conn.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret' IN ROLE pg_read_all_data".encode())
+        await conn.execute(f"GRANT INSERT ON auditor_entry TO {role}".encode())
+        try:
+            line = Line(uuid4(), utcnow().isoformat(), "finding", "a line", {})
+            await look(url, S, utcnow(), [line])
+            assert await (await conn.execute("SELECT text FROM auditor_entry")).fetchall() == [("a line",)]
+            async with await psycopg.AsyncConnection.connect(url) as theirs:
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    await theirs.execute("UPDATE paging_switch SET paging = false")
+        finally:
+            await conn.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
 
 
 async def test_an_auditor_that_is_newer_than_the_database_is_not_blind(pool: Pool, database_url: str) -> None:
