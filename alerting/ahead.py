@@ -18,6 +18,7 @@ from alerting.condition import Values
 from alerting.forecast import FAR_S, Foresight
 from alerting.rule import Measured
 from alerting.state import Ahead, AheadKey, Memory
+from alerting.units import show_duration
 
 EVERY_MS = 600_000
 """Between two looks ahead for one series."""
@@ -76,5 +77,24 @@ def _noted(asked: Ahead, found: Foresight | None, now: int) -> Ahead:
     """One question; without an answer it is put off (its past could not be read, or it is not due)."""
     if found is None:
         return _changed(asked, due=now + EVERY_MS) if asked.due <= now else asked
-    reached = 0 if found.latest_s >= FAR_S else now + round(found.latest_s * 1000)
-    return _changed(asked, computed=now, reached=reached, due=now + EVERY_MS)
+    reached, likely = (_at(seconds, now) for seconds in (found.latest_s, found.likely_s))
+    return _changed(asked, computed=now, reached=reached, due=now + EVERY_MS, likely=likely)
+
+
+def _at(seconds: float, now: int) -> int:
+    return 0 if seconds >= FAR_S else now + round(seconds * 1000)
+
+
+def said(binding: Binding, held: Questions, at: int) -> str:
+    """How sure the forecasts of a binding are, for a reason; empty: none sees its limit."""
+    parts = []
+    for term, metric, _ in binding.ahead:
+        answer = held.get((*binding.key, term))
+        latest = left(answer, at)
+        if answer is not None and latest is not None and latest < FAR_S:
+            likely = max(answer.likely - at, 0) // 1000
+            parts.append(
+                f"{metric} reaches its limit likely in {show_duration(likely)}, "
+                f"at the latest (90 % sure) in {show_duration(round(latest))}"
+            )
+    return "; ".join(parts)

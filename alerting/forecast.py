@@ -10,15 +10,17 @@ Two looks at the same past; either may speak:
 The slope is Theil and Sen's (the median of all pairs' slopes), with its 90 % interval after Kendall; what
 counts is the weaker end of the interval. A saw-tooth (backups that are deleted, logs that rotate) falls
 steeply and comes back: so a trend counts only on new ground, beyond the worst of the past by more than half
-of the largest recovery that the past has seen. With less than two days of past nothing is said, and what
-comes and goes by the week must have been seen once. Times are seconds, values the metric's own.
+of the largest recovery that the past has seen, and only if it makes as much by itself. A step (a restore, a
+copy) is taken out of the newest hours first. With less than two days of past nothing is said, and what comes
+and goes by the week must have been seen once. Times are seconds, values the metric's own.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import median
+from itertools import pairwise
+from statistics import fmean, median
 
 import msgspec
 
@@ -35,6 +37,10 @@ _LEAST_DAYS = 4
 _PAST_LEAST_S = 2 * _DAY_S
 """Of past before the hours looked at: daily comings and goings have then been seen."""
 _LEAST_STEPS = 12
+_STEP_LASTS = 4
+"""Steps of the past that a single large fall may take: an hour."""
+_STEEP = 3
+"""So many times as steep as the rest is a step."""
 _Z = 1.645
 """Two-sided 90 %."""
 
@@ -67,7 +73,8 @@ def _falling(points: Sequence[Point], limit: float) -> Foresight:
     if points[-1][1] <= limit:
         return Foresight(0.0, 0.0)
     days = _reach(points, _worst_of_days(points, now), _DAY_S, _LEAST_DAYS, limit)
-    hours = _reach(points, [p for p in points if p[0] > now - _HOURS_S], _HOURS_S, _LEAST_STEPS, limit)
+    newest = without_step([p for p in points if p[0] > now - _HOURS_S])
+    hours = _reach(points, newest, _HOURS_S, _LEAST_STEPS, limit)
     return min(days, hours, key=lambda f: f.latest_s)
 
 
@@ -91,8 +98,15 @@ def _reach(
     if len(trend) < least or not long_enough or not _new_ground(points, past):
         return NOTHING
     _, likely, weakest = slopes(trend)
+    if not _outgrows(trend, weakest, past):
+        return NOTHING
     level = _level(points)
     return Foresight(_until(level - limit, likely), _until(level - limit, weakest))
+
+
+def _outgrows(trend: Sequence[Point], weakest: float, past: Sequence[float]) -> bool:
+    """Whether the trend itself, not a step beside it, makes more than the past's coming and going."""
+    return -weakest * (trend[-1][0] - trend[0][0]) > recovery(past) / 2
 
 
 def _new_ground(points: Sequence[Point], past: Sequence[float]) -> bool:
@@ -103,6 +117,24 @@ def _new_ground(points: Sequence[Point], past: Sequence[float]) -> bool:
 def _level(points: Sequence[Point]) -> float:
     """Where the series stands: the middle of its newest hour."""
     return median(value for at, value in points if at > points[-1][0] - 4 * STEP_S)
+
+
+def without_step(points: Sequence[Point]) -> list[Point]:
+    """The same without its steepest fall of an hour, if that is far steeper than the rest, which goes on
+    there instead: a restore or a copy is no trend."""
+    rates = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(points)]
+    if len(rates) <= 2 * _STEP_LASTS:
+        return list(points)
+    starts = range(len(rates) - _STEP_LASTS + 1)
+    first = min(starts, key=lambda start: sum(rates[start : start + _STEP_LASTS]))
+    rest = fmean(rates[:first] + rates[first + _STEP_LASTS :])  # the noise between two steps cancels out
+    if sum(rates[first : first + _STEP_LASTS]) > _STEP_LASTS * _STEEP * min(rest, 0.0):
+        return list(points)
+    rates[first : first + _STEP_LASTS] = [max(rate, rest) for rate in rates[first : first + _STEP_LASTS]]
+    found = [points[0]]
+    for (before, _), (at, _), rate in zip(points, points[1:], rates, strict=False):
+        found.append((at, found[-1][1] + rate * (at - before)))
+    return found
 
 
 def recovery(values: Sequence[float]) -> float:

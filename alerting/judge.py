@@ -178,7 +178,10 @@ class Judge:
             values |= ahead.values(binding, values, self.ahead, at, is_open=is_open)
         step = samples.sample(binding, track, values, at, interval)
         _keep(self.tracks, key, step.track)
-        self._write(binding.rule, key, step.told, step.change)
+        change = step.change
+        if change is not None and binding.ahead and (how_sure := ahead.said(binding, self.ahead, at)):
+            change = _changed(change, reason=f"{change.reason} ({how_sure})")
+        self._write(binding.rule, key, step.told, change)
 
     def _absent(self, key: Key, track: Track, at: int) -> None:
         rule = self._in_force(key[0])

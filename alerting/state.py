@@ -129,6 +129,8 @@ class Ahead(msgspec.Struct, frozen=True, array_like=True):
     """When the limit is reached at the latest, ms; 0 = not in sight."""
     due: int = 0
     """When to look (again), ms."""
+    likely: int = 0
+    """When the limit is likely reached, ms; 0 = not in sight."""
 
     @property
     def key(self) -> AheadKey:
