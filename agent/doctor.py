@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from agent import status, whoami
+from agent import status, supervisor, whoami
 from agent.asking import signed
 from agent.checks.database import open_database
 from agent.clock import Timekeeper
@@ -40,7 +40,11 @@ def examine(options: Options, clock: Clock = utcnow) -> Iterator[Finding]:
     config = Config()
     try:
         config = load_config(options.config_file, required=options.config_given)
-        yield ok("configuration", f"{options.config_file} is good")
+        there = options.config_file.exists()
+        yield ok(
+            "configuration",
+            f"{options.config_file} is good" if there else f"no {options.config_file}: the defaults hold",
+        )
     except ConfigError as fault:
         for one in fault.faults:
             yield problem(
@@ -57,6 +61,7 @@ def examine(options: Options, clock: Clock = utcnow) -> Iterator[Finding]:
         yield problem("identity", str(fault), "Ask the support team for an enrolment token, then enrol.")
     yield from _collector(options, config, identity, clock)
     yield from _agent(options.state_dir, clock)
+    yield from supervisor.findings()
     yield from _checks(config)
 
 
@@ -74,6 +79,7 @@ def _state(state: Path) -> Iterator[Finding]:
             "state directory", f"{state} cannot be written by this user", "Run as the agent's user."
         )
         return
+    yield from supervisor.exposure(state)
     free = _free_bytes(state)
     if free is not None and free < _LOW_SPACE:
         yield problem(
@@ -97,12 +103,14 @@ def _free_bytes(state: Path) -> int | None:
 def _agent(state: Path, clock: Clock) -> Iterator[Finding]:
     said = status.read(state)
     if said is None:
-        yield warning("agent", "it has not run here yet", "Start it: ucx-agent run (or its service).")
+        yield warning("agent", "it has not run here yet", f"Start it: {supervisor.START}")
         return
     if not status.is_running(said, clock().timestamp()):
-        yield warning("agent", "it does not run now", "Start it: ucx-agent run (or its service).")
+        yield warning("agent", "it does not run now", f"Start it: {supervisor.START}")
     elif said.trouble:
         yield problem("delivery", said.trouble, "See the findings about the collector.")
+    elif status.is_fresh(said, clock().timestamp()):
+        yield ok("agent", "it has just started; the first readings go out after about a minute")
     else:
         yield ok("agent", f"it runs; {said.spool_batches} batches wait")
     if lost := said.counters.get("frames_dropped", 0) + said.counters.get("events_dropped", 0):

@@ -1,6 +1,7 @@
 """``ucx-agent enrol``: makes the key, shows its public half and a token to the collector, keeps the answer.
 
-EnrolmentError   the message says what to do
+EnrolmentError         the message says what to do
+`- RefusedEnrolment    the collector itself said no: nothing is left behind
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -29,6 +31,7 @@ from agent.identity import (
     sweep_keys,
 )
 from agent.machine import fingerprint
+from agent.privatefile import close_directory
 from agent.proxy import Proxy
 from agent.transport import Transport, Unreachable
 from wire.batch import AgentId
@@ -37,8 +40,15 @@ PENDING_KEY = "enrol.key"
 """The key that a host which is enrolled already enrols with anew, until the collector has answered."""
 
 
+_RULER = "administrator" if sys.platform == "win32" else "root"
+
+
 class EnrolmentError(Exception):
-    """Enrolment did not happen; nothing but the key file was written."""
+    """Enrolment did not happen."""
+
+
+class RefusedEnrolment(EnrolmentError):
+    """The collector itself said no: this key is known nowhere."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -52,17 +62,22 @@ class Answer(msgspec.Struct, frozen=True):
     """Agents that spoke for this host before."""
 
 
-def prepare_state(state: Path) -> None:
-    """Make the state directory, for the agent's own user only; raises EnrolmentError."""
+def prepare_state(state: Path) -> bool:
+    """Make the state directory, for the agent's own user only; True when it was not there. Raises
+    EnrolmentError."""
     try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        made = not state.exists()
+        if made:
+            state.mkdir(parents=True, mode=0o700)
+            close_directory(state)
         probe = state / ".write-test"
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as fault:
         raise EnrolmentError(
-            f"{state} cannot be used: {fault.strerror}. Run as root, or choose another with --state-dir."
+            f"{state} cannot be used: {fault.strerror}. Run as {_RULER}, or choose another with --state-dir."
         ) from None
+    return made
 
 
 def enrol(
@@ -75,13 +90,15 @@ def enrol(
     platform_version: str | None = None,
     proxy: Proxy | None = None,
 ) -> Identity:
-    """Enrol this host. Repeatable: the key is kept, so an answer that was lost can be asked for again.
+    """Enrol this host. Repeatable: the key is kept, so an answer that was lost can be asked for again; only a
+    refusal takes a key that was made for it away again.
 
     A host that is enrolled already gets a new key; until the new identity is written, the old one is whole.
     What it has not delivered goes on under its former name - if the collector says that this host bore it."""
-    prepare_state(state)
+    made = prepare_state(state)
     known = _known(state)
     pending = PENDING_KEY if known else KEY_FILE
+    fresh = not (state / pending).exists()
     request = {
         "token": token,
         "host_name": host_name,
@@ -96,7 +113,11 @@ def enrol(
         raise EnrolmentError(f"{collector_url} gives no answer: {fault}. Is the address right?") from None
     finally:
         transport.close()
-    answer = read_answer(reply)
+    try:
+        answer = read_answer(reply)
+    except RefusedEnrolment:
+        _leave_nothing(state, state / pending if fresh else None, made=made)
+        raise
     identity = Identity(
         answer.agent_id, answer.tenant, answer.deployment, answer.host, collector_url, machine=fingerprint()
     )
@@ -109,6 +130,15 @@ def enrol(
         (state / PENDING_KEY).unlink(missing_ok=True)
         sweep_keys(state, identity)
     return identity
+
+
+def _leave_nothing(state: Path, key: Path | None, *, made: bool) -> None:
+    """After a refusal: what this attempt made goes again."""
+    with suppress(OSError):
+        if key is not None:
+            key.unlink(missing_ok=True)
+        if made:
+            state.rmdir()
 
 
 def _known(state: Path) -> Identity | None:
@@ -137,7 +167,8 @@ def read_answer(reply: Reply) -> Answer:
     if problem is None:
         raise EnrolmentError(f"Status {reply.status}, not from a collector. Is the address right?")
     faults = "; ".join(f"{error.field}: {error.message}" for error in problem.errors[:5])
-    raise EnrolmentError(f"The collector refuses: {problem.detail or reply.status} {faults}".strip())
+    said = f"The collector refuses: {problem.detail or reply.status} {faults}".strip()
+    raise (RefusedEnrolment if 400 <= reply.status < 500 else EnrolmentError)(said)
 
 
 def host_name() -> str:

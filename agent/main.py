@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -25,8 +26,44 @@ As an ordinary user, name a directory of your own: ucx-agent --state-dir ~/.ucx-
 """
 
 
+_TEACHING = {
+    "enrol": """\
+The token comes from your support team, works once and for a day. The key is made here and never leaves this
+host. When the answer is lost, say the same again; a refusal leaves nothing behind.
+
+  ucx-agent enrol --collector https://collector.example.com --token-file token
+""",
+    "run": """\
+Normally the system's service manager starts this: systemd, or 'ucx-agent service' on Windows. By hand it
+shows its log. It is quiet on purpose: the first readings go out after about a minute, then only trouble is
+logged.
+Ctrl-C stops it in good order; SIGHUP makes it read its configuration anew.
+""",
+    "check": """\
+Reads everything twice, a second apart, and sends nothing. It needs no enrolment. Exit code 1 when a check
+failed.
+""",
+    "doctor": """\
+Looks at configuration, identity, the way to the collector, the service and every check, and changes nothing.
+Each problem comes with what to do. Exit code 1 when there is one.
+""",
+    "status": """\
+What the running agent wrote down at most a minute ago. Exit code 1 when it never ran here.
+""",
+    "service": """\
+  ucx-agent service install   make the service: an account of its own, delayed start, restart when it fails
+  ucx-agent service start     start it and see that it stays
+  ucx-agent service reload    read the configuration anew
+  ucx-agent service remove    stop it and take it away again
+
+On Linux systemd does this: see docs/agent.md.
+""",
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; the exit code: 0 done, 1 it could not be done, 2 wrong use or configuration."""
+    _never_fail_to_print()
     parsed = _parser().parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     command: Callable[[argparse.Namespace], int] = parsed.command
@@ -34,6 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(parsed)
     except KeyboardInterrupt:
         return 130
+
+
+def _never_fail_to_print() -> None:
+    """A console of few characters (cp1252, ASCII) must not end a command: it shows the others as numbers."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 # ---- commands -----------------------------------------------------------------------------------------
@@ -132,7 +176,7 @@ def _doctor(parsed: argparse.Namespace) -> int:
 
 
 def _status(parsed: argparse.Namespace) -> int:
-    from agent import status
+    from agent import status, supervisor
     from wire.clock import utcnow
 
     said = status.read(_options(parsed).state_dir)
@@ -142,6 +186,8 @@ def _status(parsed: argparse.Namespace) -> int:
         print(msgspec.json.encode(said).decode())
     else:
         print("\n".join(status.lines(said, utcnow().timestamp())))
+        if (supervision := supervisor.look()) is not None:
+            print(f"service      {supervision.what}")
     return 0 if said is not None else 1
 
 
@@ -195,7 +241,13 @@ def _parser() -> argparse.ArgumentParser:
         ("status", _status, "what the running agent says of itself", _json_flag),
         ("service", _service, "Windows: install, start, stop, remove the service", _service_flags),
     ):
-        sub = commands.add_parser(name, help=help_text, description=help_text.capitalize() + ".")
+        sub = commands.add_parser(
+            name,
+            help=help_text,
+            description=help_text[0].upper() + help_text[1:] + ".",
+            epilog=_TEACHING.get(name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         _shared(sub, default=argparse.SUPPRESS)
         more(sub)
         sub.set_defaults(command=function)
@@ -209,9 +261,14 @@ def _shared(parser: argparse.ArgumentParser, default: str | None) -> None:
         "--state-dir",
         type=Path,
         default=default,
-        help=f"key, identity and spool (default {default_state_dir()})",
+        help=f"key, identity and spool (default {_shown(default_state_dir())})",
     )
-    add("--config", type=Path, default=default, help=f"configuration (default {default_config_file()})")
+    add(
+        "--config",
+        type=Path,
+        default=default,
+        help=f"configuration (default {_shown(default_config_file())})",
+    )
     add("--collector", default=default, metavar="URL", help="the collector's address")
     add("--ca-file", type=Path, default=default, help="trust only the roots in this PEM file")
     add(
@@ -227,6 +284,11 @@ def _shared(parser: argparse.ArgumentParser, default: str | None) -> None:
         default=False if default is None else default,
         help="allow plain http to other than loopback addresses (for trials only)",
     )
+
+
+def _shown(path: Path) -> str:
+    """For argparse, which takes a percent sign for a format."""
+    return str(path).replace("%", "%%")
 
 
 def _enrol_flags(parser: argparse.ArgumentParser) -> None:

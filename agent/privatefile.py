@@ -11,7 +11,8 @@ def write_private(path: Path, data: bytes) -> None:
     """Replace ``path``: written beside it with owner-only rights from the first byte, synced, renamed."""
     beside = path.with_name(path.name + ".new")
     beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    binary = getattr(os, "O_BINARY", 0)  # on Windows alone: there a newline would become two bytes
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | binary, 0o600)
     try:
         restrict(beside)
         give_to_owner(beside)
@@ -19,12 +20,33 @@ def write_private(path: Path, data: bytes) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    beside.replace(path)
+    replace_file(beside, path)
     sync_directory(path.parent)
 
 
 if sys.platform == "win32":
+    import time
+
     from agent.windows import acl
+
+    _TRIES = 20
+    _BETWEEN_TRIES_S = 0.05
+
+    def replace_file(beside: Path, path: Path) -> None:
+        """Rename over what is there. That fails while anybody (a virus scanner, ``doctor``) has it open: then
+        it is tried again for a moment; raises OSError after that."""
+        for _ in range(_TRIES - 1):
+            try:
+                beside.replace(path)
+            except PermissionError:
+                time.sleep(_BETWEEN_TRIES_S)
+            else:
+                return
+        beside.replace(path)
+
+    def close_directory(path: Path) -> None:
+        """The system, administrators, the service and whoever runs this only, there and below."""
+        acl.close_directory(path)
 
     def restrict(path: Path) -> None:
         """The system, administrators, the service and the current user only; nothing is inherited."""
@@ -45,6 +67,14 @@ if sys.platform == "win32":
         """NTFS journals the rename itself."""
 
 else:
+
+    def replace_file(beside: Path, path: Path) -> None:
+        """Rename over what is there."""
+        beside.replace(path)
+
+    def close_directory(path: Path) -> None:
+        """0700."""
+        path.chmod(0o700)
 
     def restrict(path: Path) -> None:
         """0600."""

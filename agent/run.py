@@ -80,6 +80,8 @@ class Agent:
         self._measurer = self._make_measurer()
         self._next_housekeeping_s = 0.0
         self._enrolled_anew = False
+        self._started_s = self._time.raw_s()
+        self._told_delivery = False
 
     def _ship_every_s(self) -> float:
         """With an interval given by hand, each tick is sent at once (unless that is given too)."""
@@ -134,6 +136,7 @@ class Agent:
         wake_s = self._measurer.step(now)
         self._outbox.report_incidents()
         self._notice_clock()
+        self._notice_delivery()
         if self._outbox.due_in_s() == 0.0:
             self._outbox.flush()
         if now >= self._next_housekeeping_s:
@@ -147,6 +150,13 @@ class Agent:
             log.warning("the host's clock was set by %d ms", self._time.stepped_ms - self._stepped_ms)
             self._stepped_ms = self._time.stepped_ms
             self._spool.remember(**self._time.state())
+
+    def _notice_delivery(self) -> None:
+        """The first one is told: whoever looks on knows now that it works."""
+        if not self._told_delivery and self._shipper.condition.delivered:
+            self._told_delivery = True
+            log.info("the first readings were delivered; from now on only trouble is logged")
+            self._write_status(stopped=False)
 
     def _wait(self, until_s: float) -> bool:
         try:
@@ -170,6 +180,7 @@ class Agent:
         facts = {"agent.version": VERSION, "os.type": sys.platform, "os.version": platform.release()[:200]}
         self._outbox.event("agent.start", f"ucx-agent {VERSION} started.", facts)
         log.info("ucx-agent %s measures host '%s'", VERSION, self._identity.host)
+        log.info("the first readings go out in about %.0f s; until then all is quiet", self._ship_every_s())
 
     def _keep_house(self) -> None:
         if self._time.offset_s() is not None:
@@ -188,6 +199,7 @@ class Agent:
             self._spool.counters,
             stopped=stopped,
             renumbered=self._spool.renumbered,
+            started_at=self._started_s,
         )
         status.write(self._options.state_dir, said)
 
@@ -246,10 +258,12 @@ def make_transport(options: Options, config: Config, identity: Identity) -> Tran
 
 
 def listen_to_signals(put: Callable[[str], None]) -> None:
-    """SIGTERM and Ctrl-C stop, SIGHUP reads the configuration anew."""
+    """SIGTERM, Ctrl-C and Ctrl-Break stop, SIGHUP reads the configuration anew."""
     signal.signal(signal.SIGTERM, lambda *_: put(STOP))
     signal.signal(signal.SIGINT, lambda *_: put(STOP))
-    if sys.platform != "win32":
+    if sys.platform == "win32":
+        signal.signal(signal.SIGBREAK, lambda *_: put(STOP))
+    else:
         signal.signal(signal.SIGHUP, lambda *_: put(RELOAD))
 
 

@@ -14,6 +14,8 @@ from agent.shipper import Condition
 from agent.store import Total
 
 FILE = "status.json"
+_FIRST_S = 120.0
+"""Readings wait up to a minute for company."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -35,6 +37,7 @@ class Status(msgspec.Struct, frozen=True):
     """The agent was stopped in good order."""
     renumbered: int = 0
     """Batches whose number was taken: the machine was reverted or cloned."""
+    started_at: float | None = None
 
 
 def of(
@@ -45,6 +48,7 @@ def of(
     *,
     stopped: bool,
     renumbered: int = 0,
+    started_at: float | None = None,
 ) -> Status:
     """The status of a running agent."""
     return Status(
@@ -60,6 +64,7 @@ def of(
         dict(counters),
         stopped,
         renumbered,
+        started_at,
     )
 
 
@@ -85,6 +90,12 @@ def is_running(status: Status, now_s: float) -> bool:
     return not status.stopped and now_s - status.written_at < 180
 
 
+def is_fresh(status: Status, now_s: float) -> bool:
+    """It has just started: that nothing was delivered yet is in order."""
+    young = status.started_at is not None and now_s - status.started_at < _FIRST_S
+    return young and is_running(status, now_s) and status.last_receipt_at is None and not status.trouble
+
+
 def lines(status: Status | None, now_s: float) -> list[str]:
     """For people."""
     if status is None:
@@ -92,6 +103,8 @@ def lines(status: Status | None, now_s: float) -> list[str]:
     age = now_s - status.written_at
     running = "running" if is_running(status, now_s) else f"not running (last sign of life {_ago(age)})"
     receipt = "never" if status.last_receipt_at is None else _ago(now_s - status.last_receipt_at)
+    if is_fresh(status, now_s):
+        receipt = "not yet: the first readings go out about a minute after the start"
     offset = "unknown" if status.clock_offset_s is None else f"{status.clock_offset_s:+.1f} s"
     rows = [
         f"agent        {status.version}, {running}",

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.sharedfile import open_shared
+
 _CHUNK = 1 << 20
 _MOST_BYTES = 8 << 20
 """Per site and reading; the rest comes with the next."""
@@ -73,7 +75,7 @@ def is_site(name: str) -> bool:
 
 def _at_end(folder: Path, name: str) -> Position:
     """At first: from now on, but with the fields that the file's head names."""
-    with (folder / name).open("rb") as file:
+    with open_shared(folder / name) as file:
         status = -1
         for line in file.read(_HEAD).splitlines():
             status = status_field(line) if line.startswith(b"#Fields:") else status
@@ -96,7 +98,7 @@ def _count_on(folder: Path, files: list[str], position: Position) -> Position:
 
 
 def _whole_lines(path: Path, offset: int) -> bytes:
-    with path.open("rb") as file:
+    with open_shared(path) as file:
         file.seek(offset)
         chunk = file.read(_CHUNK)
     end = chunk.rfind(b"\n") + 1

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from agent.children import FLAGS, PYTHON
 from agent.reading import Reading, columns
 
 _METRICS = ("ucx.recording.storage.reachable", "ucx.recording.storage.latency")
@@ -46,7 +46,7 @@ class StorageCheck:
     interval_s: ClassVar[float] = 120.0
 
     def __init__(
-        self, rules: Sequence[StorageRule], command: Sequence[str] = (sys.executable, "-I", "-S", "-c")
+        self, rules: Sequence[StorageRule], command: Sequence[str] = (PYTHON, "-I", "-S", "-c")
     ) -> None:
         self._rules = tuple(rules)
         self._command = tuple(command)
@@ -78,6 +78,7 @@ class StorageCheck:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            creationflags=FLAGS,
         )
 
     def _verdict(

@@ -19,6 +19,7 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from agent.events import Chunk, Record
+from agent.sharedfile import open_shared
 from wire.batch import Severity
 
 _BLOCK = 262_144
@@ -81,7 +82,7 @@ class FileFeed:
     def read(self, bookmark: str, most: int) -> Chunk:
         mark = read_mark(bookmark)
         try:
-            file = self._config.path.open("rb")
+            file = open_shared(self._config.path)
         except FileNotFoundError:  # between two rotations, or not made yet
             return Chunk([], bookmark or write_mark(Mark("none")))
         with file:
@@ -123,7 +124,7 @@ class FileFeed:
     def _renamed(self, mark: Mark) -> BinaryIO | None:
         for path in sorted(self._config.path.parent.glob(f"{_glob_safe(self._config.path.name)}*")):
             try:
-                file = path.open("rb")
+                file = open_shared(path)
             except OSError:
                 continue
             if _identity(file) == mark.file and _same(file, mark):

@@ -51,6 +51,12 @@ def protect_directory(path: Path) -> None:
     _set_list(path, directory_sddl(allowed()), owner=True)
 
 
+def close_directory(path: Path) -> None:
+    """As above; somebody who is no administrator keeps it for himself (and the service). Raises OSError."""
+    also = _also()
+    _set_list(path, directory_sddl(allowed(also)), owner=not also)
+
+
 def outsiders(path: Path) -> tuple[str, ...]:
     """SIDs that may use a file though it is private; raises OSError."""
     try:

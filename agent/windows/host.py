@@ -163,12 +163,22 @@ class _Agent:
     def __init__(self, options: Options) -> None:
         from agent.run import Agent
 
-        self._agent = Agent(options)
+        def make() -> Agent:
+            return Agent(options)
+
+        self._make = make
+        self._agent = self._make()
+        self._last = ""
 
     def run(self) -> None:
-        self._agent.run()
+        """Another agent goes on when the host was enrolled anew; a stop that came between the two counts."""
+        while self._agent.run():
+            self._agent = self._make()
+            if self._last == "stop":
+                self._agent.inbox.put(self._last)
 
     def order(self, word: str) -> None:
+        self._last = word
         self._agent.inbox.put(word)
 
 
