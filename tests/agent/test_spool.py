@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -19,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from agent.lock import Locked
 from agent.spool import FILE, Spool
-from agent.store import Store, Stored
+from agent.store import _PRAGMAS, Store, Stored
 from tests.agent.collector import AGENT
 from tests.agent.kit import DIGEST, LAYOUT, WoundClock, drain, open_spool
 from wire.batch import Event, Frame, FrameBatch, Severity
@@ -270,12 +271,22 @@ def test_a_file_that_is_no_database_is_set_aside_and_reported(tmp_path: Path) ->
     spool.close()
 
 
-def test_random_corruption_never_stops_the_spool_nor_changes_what_it_sends(tmp_path: Path) -> None:
+CORRUPTIONS = int(os.environ.get("UCX_TEST_CORRUPTIONS", "60"))
+"""By hand: UCX_TEST_CORRUPTIONS=1000 python -m pytest tests/agent/test_spool.py -k corruption"""
+
+
+def test_random_corruption_never_stops_the_spool_nor_changes_what_it_sends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Bytes overwritten or cut off anywhere: whatever is still given out is exactly what was put in, under
-    its own number, and new readings are taken."""
+    its own number, and new readings are taken.
+
+    Broken twin: a check at opening that leaves the indexes out (quick_check) finds no damage in 2 of 1,000, and
+    what the index has lost is never given out."""
+    monkeypatch.setattr("agent.store._PRAGMAS", (*_PRAGMAS, "synchronous=OFF"))  # durability is tested apart
     chance = random.Random(4711)
     sound, put = sound_spool(tmp_path, chance)
-    for attempt in range(40):
+    for attempt in range(CORRUPTIONS):
         directory = tmp_path / str(attempt)
         directory.mkdir()
         (directory / FILE).write_bytes(damaged(sound, chance))
@@ -289,6 +300,7 @@ def test_random_corruption_never_stops_the_spool_nor_changes_what_it_sends(tmp_p
         assert len(new) == 1
         assert decode_batch(new[0]).frames == [fresh]  # type: ignore[union-attr]
         spool.close()
+        shutil.rmtree(directory)
 
 
 def sound_spool(directory: Path, chance: random.Random) -> tuple[bytes, dict[tuple[int, int], bytes]]:
