@@ -129,7 +129,6 @@ def _run(parsed: argparse.Namespace) -> int:
     from agent.lock import Locked
     from agent.run import BadAddress, run
 
-    logging.getLogger("ucx").setLevel(_log_level(parsed))
     try:
         run(_options(parsed))
     except ConfigError as fault:
@@ -351,11 +350,8 @@ def _options(parsed: argparse.Namespace) -> Options:
         interval_s=getattr(parsed, "interval", None),
         ship_every_s=getattr(parsed, "ship_every", None),
         max_backoff_s=getattr(parsed, "max_backoff", None),
+        log_level=getattr(parsed, "log_level", None),
     )
-
-
-def _log_level(parsed: argparse.Namespace) -> str:
-    return str(parsed.log_level or "info").upper()
 
 
 def _token(parsed: argparse.Namespace) -> str:

@@ -25,6 +25,8 @@ class Options(NamedTuple):
     """Overrides the interval of every check."""
     ship_every_s: float | None = None
     max_backoff_s: float | None = None
+    log_level: str | None = None
+    """Overrides the configuration's."""
 
 
 def default_state_dir() -> Path:

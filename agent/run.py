@@ -54,6 +54,7 @@ class Agent:
         self.inbox: SimpleQueue[str] = SimpleQueue()
         self._options = options
         self._config = load_config(options.config_file, required=options.config_given)
+        self._set_log_level()
         self._identity = load_identity(options.state_dir)
         self._source: Source = for_this_system()
         self._time = Timekeeper(clock)
@@ -115,6 +116,9 @@ class Agent:
             counters["samples_refused"],
             self._measurer.check_health(),
         )
+
+    def _set_log_level(self) -> None:
+        logging.getLogger("ucx").setLevel((self._options.log_level or self._config.log_level).upper())
 
     # ---- life
 
@@ -216,7 +220,7 @@ class Agent:
         self._shipper.use(transport)
         self._outbox.ship_every_s = self._ship_every_s()
         self._measurer = self._make_measurer()
-        logging.getLogger("ucx").setLevel(config.log_level.upper())
+        self._set_log_level()
         log.info("the configuration was read anew")
 
     def _shut_down(self, shipping: threading.Thread) -> None:

@@ -189,6 +189,21 @@ def test_the_agent_measures_delivers_and_stops_in_good_order(tmp_path: Path, col
 
 
 @posix_only
+def test_the_configurations_log_level_holds_from_the_start(tmp_path: Path, collector: Collector) -> None:
+    """Not only after a reload; the flag goes before it.
+
+    It did not: the file's level was first looked at by a reload."""
+    enrol(tmp_path, collector)
+    (tmp_path / "agent.yaml").write_text("log_level: error\n")
+    for flags, quiet in (((), True), (("--log-level", "info"), False)):
+        running = start(tmp_path, "--config", str(tmp_path / "agent.yaml"), *flags)
+        wait_for((tmp_path / "status.json").exists)
+        running.terminate()
+        _, said = running.communicate(timeout=20)
+        assert (said == "") is quiet, said
+        (tmp_path / "status.json").unlink()
+
+
 def test_a_faulty_reload_is_refused_and_reported(tmp_path: Path, collector: Collector) -> None:
     """SIGHUP with a bad file: the last good configuration runs on; with a good one it is taken."""
     config = tmp_path / "agent.yaml"
