@@ -52,11 +52,18 @@ class Health:
         log.debug("check %s: %s", self._check, why)
         if not self._told and self._row >= BAD_BEFORE_EVENT:
             self._told = True
-            self._tell("check.failed", f"The check '{self._check}' gives no readings: {why}")
+            self._tell("check.failed", f"The check '{self._check}' gives no readings: {_redacted(why)}")
 
     def _tell(self, event_id: str, message: str) -> None:
         log.warning("%s", message)
         self._emit(event_id, message, {"ucx.check": self._check})
+
+
+def _redacted(why: str) -> str:
+    """A fault may quote what a program or a file said; this leaves the host. (Loaded when it is needed.)"""
+    from agent.events.redact import redact
+
+    return redact(why)
 
 
 class Group:

@@ -118,7 +118,7 @@ class Line:
             self._send(self._outgoing.read())
 
     def _typed(self, packet: bytes) -> bytes:
-        """The driver sends later steps of Windows authentication as further logins; they have their own type."""
+        """The driver sends later steps of Windows authentication as further logins: they have a type."""
         if packet[0] != LOGIN:
             return packet
         typed = bytes([SSPI if self._logged_in else LOGIN]) + packet[1:]

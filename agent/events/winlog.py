@@ -285,8 +285,10 @@ def parse(event: RawEvent) -> Parsed | None:
 
 
 def data(root: ET.Element) -> list[str]:
-    """The event's own values: all that there is when its provider's texts are missing."""
-    return [text for element in root.iter(f"{_NS}Data") if (text := (element.text or "").strip())]
+    """The event's own values, all that there is when its provider's texts are missing; with their names, by
+    which redaction knows a user from a file."""
+    found = [(element.get("Name"), (element.text or "").strip()) for element in root.iter(f"{_NS}Data")]
+    return [f"{name}: {text}" if name else text for name, text in found if text]
 
 
 def _time_ms(text: str) -> int | None:
