@@ -91,6 +91,13 @@ def unheard(
     return judge.outcome(state.last_seen) if judge.alerts else None
 
 
+def heard(evaluator: Evaluator, scope: HostScope, state: HostState, at: datetime) -> Outcome:
+    """Judge a receipt alone, whatever it brought."""
+    judge = Judge(evaluator, scope, state, to_ms(at))
+    judge.reported()
+    return judge.outcome(at)
+
+
 class Judge:
     """One evaluation in progress: the host's memory, opened for change, and what came of it."""
 

@@ -619,7 +619,7 @@ SELECT t.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name
 
 -- name: claim_shadow
 -- One host's trial; nothing when another sweep has it.
-SELECT judged_to, state FROM shadow_host
+SELECT judged_to, state, heard_at FROM shadow_host
  WHERE version = %(version)s AND tenant_id = %(tenant_id)s AND host_id = %(host_id)s
    FOR NO KEY UPDATE SKIP LOCKED;
 
@@ -630,10 +630,45 @@ UPDATE shadow_host SET judged_to = %(to)s, state = %(state)s, frames = frames + 
 
 -- name: shadow_fires
 -- It would have raised an alert, or made it worse.
-INSERT INTO shadow_fired (version, tenant_id, host_id, rule_id, instance, priority, started_at)
-VALUES (%(version)s, %(tenant_id)s, %(host_id)s, %(rule_id)s, %(instance)s, %(priority)s, %(at)s)
+INSERT INTO shadow_fired (version, tenant_id, host_id, rule_id, instance, priority, started_at, muted)
+VALUES (%(version)s, %(tenant_id)s, %(host_id)s, %(rule_id)s, %(instance)s, %(priority)s, %(at)s, %(muted)s)
     ON CONFLICT (version, tenant_id, host_id, rule_id, instance) WHERE ended_at IS NULL
-    DO UPDATE SET priority = least(shadow_fired.priority, excluded.priority);
+    DO UPDATE SET priority = least(shadow_fired.priority, excluded.priority),
+                  told_at = CASE WHEN shadow_fired.muted IS NOT NULL AND excluded.muted IS NULL
+                                 THEN excluded.started_at ELSE shadow_fired.told_at END,
+                  muted = CASE WHEN excluded.muted IS NULL THEN NULL ELSE shadow_fired.muted END;
+
+-- name: shadow_muted
+-- What fires under a trial on a host and is covered by a silence or a window.
+SELECT rule_id, instance, priority FROM shadow_fired
+ WHERE version = %(version)s AND tenant_id = %(tenant_id)s AND host_id = %(host_id)s
+   AND ended_at IS NULL AND muted IS NOT NULL;
+
+-- name: shadow_told
+-- The silence or window is over, and it still fires: told from now on.
+UPDATE shadow_fired SET muted = NULL, told_at = %(at)s
+ WHERE version = %(version)s AND tenant_id = %(tenant_id)s AND host_id = %(host_id)s
+   AND rule_id = %(rule_id)s AND instance = %(instance)s AND ended_at IS NULL AND muted IS NOT NULL;
+
+-- name: shadow_quiet
+-- Hosts without a receipt since a time, those that the trial still counts as silent, and those with which it keeps
+-- the silence of a whole deployment.
+SELECT s.tenant_id, t.key, d.deployment_id, d.key, s.host_id, h.name, r.last_seen
+  FROM shadow_host s
+  JOIN host_state r ON r.tenant_id = s.tenant_id AND r.host_id = s.host_id AND r.last_seen IS NOT NULL
+  JOIN host h ON h.tenant_id = s.tenant_id AND h.host_id = s.host_id AND h.retired_at IS NULL
+  JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
+  JOIN tenant t ON t.tenant_id = s.tenant_id
+ WHERE s.version = %(version)s
+   AND (s.silent OR r.last_seen < %(before)s
+        OR EXISTS (SELECT FROM shadow_fired f WHERE f.version = s.version AND f.tenant_id = s.tenant_id
+                      AND f.host_id = s.host_id AND f.rule_id = ANY (%(wide)s) AND f.ended_at IS NULL))
+ ORDER BY s.tenant_id, d.deployment_id, s.host_id;
+
+-- name: save_shadow_silence
+-- What receipts, or their absence, came to.
+UPDATE shadow_host SET state = %(state)s, silent = %(silent)s, heard_at = %(heard_at)s
+ WHERE version = %(version)s AND tenant_id = %(tenant_id)s AND host_id = %(host_id)s;
 
 -- name: shadow_ends
 -- It would have ended it.
@@ -646,8 +681,9 @@ UPDATE shadow_fired SET ended_at = %(at)s
 SELECT coalesce(sum(frames), 0)::bigint FROM shadow_host WHERE version = %(version)s;
 
 -- name: shadow_found
--- What a pack on trial would have raised: of which host, when, how bad.
-SELECT t.key || '/' || d.key || '/' || h.name, f.rule_id, f.instance, f.priority, f.started_at, f.ended_at
+-- What a pack on trial would have raised: of which host (or deployment), when, how bad, whether covered.
+SELECT t.key || '/' || d.key || '/' || CASE WHEN f.rule_id = ANY (%(wide)s) THEN '(cluster)' ELSE h.name END,
+       f.rule_id, f.instance, f.priority, coalesce(f.told_at, f.started_at), f.ended_at, f.muted IS NOT NULL
   FROM shadow_fired f
   JOIN host h ON h.tenant_id = f.tenant_id AND h.host_id = f.host_id
   JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
@@ -655,16 +691,20 @@ SELECT t.key || '/' || d.key || '/' || h.name, f.rule_id, f.instance, f.priority
  WHERE f.version = %(version)s ORDER BY f.started_at, f.host_id, f.rule_id, f.instance;
 
 -- name: fired_meanwhile
--- What the rules in force raised on hosts since a time, as far as the trial has come.
-SELECT t.key || '/' || d.key || '/' || h.name, a.rule_id, a.instance,
-       (SELECT min(x.priority) FROM alert_transition x WHERE x.tenant_id = a.tenant_id
-           AND x.alert_id = a.alert_id AND x.to_state = 'firing'),
-       a.fired_at, a.resolved_at
+-- What the rules in force raised since a time, as far as the trial has come with each host; about silence ("live")
+-- it is always up to date. Somebody was told from the first transition that nothing covered; what was never more
+-- than a consequence of another alert is left out.
+SELECT t.key || '/' || d.key || '/' || coalesce(h.name, '(cluster)'), a.rule_id, a.instance, x.priority,
+       coalesce(x.told_at, a.fired_at), a.resolved_at, x.told_at IS NULL
   FROM alert a
-  JOIN host h ON h.tenant_id = a.tenant_id AND h.host_id = a.host_id
-  JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
+  JOIN deployment d ON d.tenant_id = a.tenant_id AND d.deployment_id = a.deployment_id
   JOIN tenant t ON t.tenant_id = a.tenant_id
-  JOIN shadow_host s ON s.version = %(version)s AND s.tenant_id = a.tenant_id AND s.host_id = a.host_id
- WHERE a.fired_at >= %(since)s AND a.fired_at < s.judged_to AND a.hidden IS NULL
-   AND a.rule_id = ANY (%(rules)s)
+  LEFT JOIN host h ON h.tenant_id = a.tenant_id AND h.host_id = a.host_id
+  LEFT JOIN shadow_host s ON s.version = %(version)s AND s.tenant_id = a.tenant_id AND s.host_id = a.host_id
+ CROSS JOIN LATERAL (
+       SELECT min(y.priority) AS priority, min(y.at) FILTER (WHERE y.muted IS NULL) AS told_at
+         FROM alert_transition y
+        WHERE y.tenant_id = a.tenant_id AND y.alert_id = a.alert_id AND y.to_state = 'firing') AS x
+ WHERE a.fired_at >= %(since)s AND (a.fired_at < s.judged_to OR a.rule_id = ANY (%(live)s))
+   AND (a.hidden IS NULL OR x.told_at IS NOT NULL) AND a.rule_id = ANY (%(rules)s)
  ORDER BY a.fired_at, a.alert_id;

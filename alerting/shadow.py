@@ -1,7 +1,9 @@
-"""A rule pack on trial: it judges the live hosts' stored frames beside the pack in force, and bothers nobody.
+"""A rule pack on trial: it judges the live hosts beside the pack in force, and bothers nobody.
 
-It runs in the sweep, outside of the ingest commit, a few minutes behind, with memory and findings in tables
-of its own: it cannot write an alert. Rules about events and silence are not tried here (``rules test`` does).
+It runs in the sweep, outside of the ingest commit, with memory and findings in tables of its own: it cannot
+write an alert. Values, forecasts and events are judged from what is stored, a few minutes behind; silence at
+once, from receipts (``shadow_silence.py``). Silences, maintenance and inhibition count as they do for real:
+what they cover is found, but nobody would have been told. Rules on other rules' alerts are not tried.
 """
 
 from __future__ import annotations
@@ -14,15 +16,15 @@ from typing import Any
 import msgspec
 from psycopg import AsyncConnection
 
-from alerting import ahead, history, outlook
+from alerting import ahead, history, outlook, shadow_silence
 from alerting.errors import PackError
 from alerting.evaluator import Evaluator
-from alerting.inputs import HostKey, HostScope, HostState, Outcome, from_ms, to_ms
-from alerting.judge import evaluate
+from alerting.inputs import FrameInput, HostKey, HostScope, HostState, to_ms
+from alerting.judge import evaluate, look
 from alerting.pack import parse_pack
-from alerting.published import ENDED, State
-from alerting.rule import Measured
+from alerting.rule import Compound, Rule, Silent
 from alerting.rulebook import load_evaluator, overrides_on
+from alerting.shadow_notes import muted, note
 from alerting.state import dump
 from alerting.store import read_memory
 from alerting.trial import Comparison, Fired, compared
@@ -32,6 +34,7 @@ from storage.sql import Queries
 Q = Queries.load("alerting")
 Connection = AsyncConnection[tuple[Any, ...]]
 log = logging.getLogger(__name__)
+_changed = msgspec.structs.replace
 
 BEHIND = timedelta(minutes=3)
 """Frames younger than this may still be joined by others: they wait. What comes later is not judged."""
@@ -78,8 +81,10 @@ async def on_trial(conn: Connection) -> OnTrial | None:
     return OnTrial(*row) if row else None
 
 
-async def sweep(pool: Pool, now: datetime) -> None:
-    """Judge what has come since the last time, of the hosts that wait the longest."""
+async def sweep(pool: Pool, now: datetime, opened: datetime | None = None) -> None:
+    """Judge what has come since the last time, of the hosts that wait the longest.
+
+    ``opened``: since when our front door is proven open; None: it is not, and silence is not judged."""
     before = now - BEHIND
     async with pool.connection() as conn:
         trial = await on_trial(conn)
@@ -93,15 +98,21 @@ async def sweep(pool: Pool, now: datetime) -> None:
     for row in rows:
         async with pool.connection() as conn, conn.transaction():
             await _host(conn, evaluator, HostScope(*row), before)
+    if opened is not None:
+        await shadow_silence.sweep(pool, evaluator, max(opened, trial.since), now)
 
 
 async def _evaluator(conn: Connection, trial: OnTrial) -> Evaluator | None:
+    rules = _rules(trial)
+    return Evaluator(trial.version, rules, await overrides_on(conn, rules)) if rules else None
+
+
+def _rules(trial: OnTrial) -> tuple[Rule, ...]:
     try:
-        rules = parse_pack(trial.document, trial.name).rules
+        return parse_pack(trial.document, trial.name).rules
     except PackError:
         log.exception("the pack on trial (version %d) cannot be read by this release", trial.version)
-        return None
-    return Evaluator(trial.version, rules, await overrides_on(conn, rules))
+        return ()
 
 
 async def _host(conn: Connection, evaluator: Evaluator, scope: HostScope, before: datetime) -> None:
@@ -110,27 +121,32 @@ async def _host(conn: Connection, evaluator: Evaluator, scope: HostScope, before
     if row is None or row[0] >= before:
         return
     to = min(before, row[0] + MOST)
-    state = HostState(scope.tenant_id, scope.host_id, memory=read_memory(row[1]))
+    memory = read_memory(row[1])
+    # What is stored says nothing of when it was received: receipts are shadow_silence's.
+    state = HostState(scope.tenant_id, scope.host_id, memory=_changed(memory, silent={}))
     frames = 0
-    async for frame in history.frames(conn, scope, row[0], to):
-        frames += 1
-        outcome = evaluate(evaluator, scope, state, [frame], frame.at)
+    async for item in history.inputs(conn, scope, row[0], to):
+        frames += isinstance(item, FrameInput)
+        outcome = evaluate(evaluator, scope, state, [item], item.at)
         state = outcome.state
-        await _note(conn, key, outcome)
-    answers = await outlook.foreseen(conn, evaluator, scope, state.memory, to)
-    memory = ahead.answered(state.memory, answers, to_ms(to))
+        await note(conn, evaluator, outcome)
+    looked = look(evaluator, scope, state, to)
+    await note(conn, evaluator, looked)
+    memory = _changed(looked.state.memory, silent=memory.silent)
+    answers = await outlook.foreseen(conn, evaluator, scope, memory, to)
+    memory = ahead.answered(memory, answers, to_ms(to))
     await conn.execute(Q.save_shadow, key | {"to": to, "frames": frames, "state": dump(memory)})
+    await _unmuted(conn, evaluator, scope, to)
 
 
-async def _note(conn: Connection, key: dict[str, int], outcome: Outcome) -> None:
-    """What would have been told, had it been in force; consequences of others are no news."""
-    for alert in outcome.alerts:
-        change = alert.change
-        given = key | {"rule_id": alert.rule_id, "instance": alert.instance, "at": from_ms(change.at_ms)}
-        if change.to_state in ENDED:
-            await conn.execute(Q.shadow_ends, given)
-        elif change.to_state is State.FIRING and not alert.hidden:
-            await conn.execute(Q.shadow_fires, given | {"priority": change.priority})
+async def _unmuted(conn: Connection, evaluator: Evaluator, scope: HostScope, at: datetime) -> None:
+    """What a silence or a window covered when it fired, and does no longer, is told now."""
+    key = {"version": evaluator.version, "tenant_id": scope.tenant_id, "host_id": scope.host_id}
+    for rule_id, instance, priority in await (await conn.execute(Q.shadow_muted, key)).fetchall():
+        found = evaluator.rule(scope, rule_id)
+        why = await muted(conn, scope, found[0] if found else None, instance, priority, at)
+        if why is None:
+            await conn.execute(Q.shadow_told, key | {"rule_id": rule_id, "instance": instance, "at": at})
 
 
 async def report(conn: Connection) -> Comparison | None:
@@ -138,11 +154,13 @@ async def report(conn: Connection) -> Comparison | None:
     trial = await on_trial(conn)
     if trial is None:
         return None
-    rules = (await load_evaluator(conn)).rules
+    evaluator = await load_evaluator(conn)
     given = {
         "version": trial.version,
         "since": trial.since,
-        "rules": [rule.id for rule in rules if isinstance(rule.source, Measured)],
+        "rules": [rule.id for rule in evaluator.rules if not isinstance(rule.source, Compound)],
+        "live": [rule.id for rule in evaluator.rules if isinstance(rule.source, Silent)],
+        "wide": [rule.id for rule in _rules(trial) if rule.of_deployment],
     }
     then = await (await conn.execute(Q.shadow_found, given)).fetchall()
     now = await (await conn.execute(Q.fired_meanwhile, given)).fetchall()

@@ -160,7 +160,7 @@ class Sweep:
 
     async def shadow(self) -> None:
         """The pack on trial."""
-        await shadow.sweep(self._pool, self._clock())
+        await shadow.sweep(self._pool, self._clock(), self._opened)
 
     async def retired(self) -> None:
         """Hosts out of service: their open alerts end as stale."""

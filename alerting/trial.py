@@ -46,6 +46,8 @@ class Counts(msgspec.Struct, frozen=True):
     """Of these, problems that were P1 at some time."""
     noise: int
     """Alerts over within ten minutes."""
+    muted: int = 0
+    """Further alerts that a silence or a maintenance window covered to their end."""
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -65,7 +67,8 @@ class Comparison(msgspec.Struct, frozen=True):
         pairs = (
             (name, getattr(self.now, name), getattr(self.then, name)) for name in Counts.__struct_fields__
         )
-        counts = ", ".join(f"{name} {now} -> {then}" for name, now, then in pairs)
+        told = [pair for pair in pairs if pair[0] != "muted" or pair[1:] != (0, 0)]
+        counts = ", ".join(f"{name} {now} -> {then}" for name, now, then in told)
         return f"{self.frames} frames: {counts}, missed {self.missed}"
 
 
@@ -80,11 +83,14 @@ class Fired(msgspec.Struct, frozen=True):
     start: datetime
     end: datetime | None
     """None: it still fired at the end of the history."""
+    muted: bool = False
+    """A silence or a maintenance window covered it all the time."""
 
     def __str__(self) -> str:
         end = f"{self.end:%Y-%m-%d %H:%M:%S}Z" if self.end else "the end"
         where = f"{self.host} {self.rule_id} {self.instance}".rstrip()
-        return f"{self.start:%Y-%m-%d %H:%M:%S}Z to {end}: P{self.priority} {where}"
+        covered = " (muted)" if self.muted else ""
+        return f"{self.start:%Y-%m-%d %H:%M:%S}Z to {end}: P{self.priority} {where}{covered}"
 
 
 class Trial:
@@ -167,9 +173,11 @@ def fired(history: Iterable[Happening]) -> list[Fired]:
 
 def counts(stretches: Sequence[Fired]) -> Counts:
     """Alerts, tickets, pages and noise of a pack."""
-    tickets = list(_tickets(stretches))
-    brief = [f for f in stretches if f.end is not None and f.end - f.start < _BRIEF]
-    return Counts(len(stretches), len(tickets), sum(priority == 1 for priority in tickets), len(brief))
+    told = [f for f in stretches if not f.muted]
+    tickets = list(_tickets(told))
+    brief = [f for f in told if f.end is not None and f.end - f.start < _BRIEF]
+    pages = sum(priority == 1 for priority in tickets)
+    return Counts(len(told), len(tickets), pages, len(brief), len(stretches) - len(told))
 
 
 def _tickets(stretches: Iterable[Fired]) -> Iterator[int]:
@@ -188,7 +196,7 @@ def _tickets(stretches: Iterable[Fired]) -> Iterator[int]:
 
 def missed(now: Iterable[Fired], then: Sequence[Fired]) -> int:
     """P1 and P2 stretches of the one during which the other is silent about that host and instance."""
-    return sum(not any(_overlap(f, g) for g in then) for f in now if f.priority <= 2)
+    return sum(not any(_overlap(f, g) for g in then) for f in now if f.priority <= 2 and not f.muted)
 
 
 def _overlap(one: Fired, other: Fired) -> bool:

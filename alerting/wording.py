@@ -98,7 +98,7 @@ def alert_change(scope: HostScope, rule: Rule | None, key: Key, told: Told, chan
         since_ms=told.since,
         fired_ms=told.fired_at or None,
         summary=_summary(scope, rule, instance, change) if rule else None,
-        labels=_labels(scope, rule, instance) if rule else None,
+        labels=labels_of(scope, rule, instance) if rule else None,
         change=change,
         hidden=told.hidden,
     )
@@ -109,7 +109,8 @@ def problem_key(scope: HostScope, problem: str, instance: str) -> str:
     return f"{scope.tenant_key}/{scope.deployment_key}/{scope.host_name}/{problem}/{instance}"
 
 
-def _labels(scope: HostScope, rule: Rule, instance: str) -> dict[str, str]:
+def labels_of(scope: HostScope, rule: Rule, instance: str) -> dict[str, str]:
+    """What silences match an alert by; its priority comes with each transition."""
     labels = dict(rule.labels) | {
         "tenant": scope.tenant_key,
         "deployment": scope.deployment_key,

@@ -16,6 +16,7 @@ from collector.directory import Q
 from collector.layouts import decode
 from collector.reading import Chart, Latest, charts, latest
 from collector.series import Point
+from wire.batch import Event, Severity
 from wire.layout import Layout
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Point",
     "StoredFrame",
     "charts",
+    "events_between",
     "frames_between",
     "frames_in_bulk",
     "host_facts",
@@ -71,6 +73,18 @@ async def layouts_of(conn: Connection, tenant_id: int, host_id: int) -> list[tup
     row = {"tenant_id": tenant_id, "host_id": host_id}
     rows = await (await conn.execute(Q.host_layouts, row)).fetchall()
     return [(bytes(digest), decode(body)) for _, digest, body in rows]
+
+
+async def events_between(
+    conn: Connection, tenant_id: int, host_id: int, start: datetime, end: datetime
+) -> AsyncIterator[tuple[datetime, Event]]:
+    """A host's events of ``[start, end)`` in time order, streamed. ``conn`` must be inside a transaction."""
+    row = {"tenant_id": tenant_id, "host_id": host_id, "start": start, "end": end}
+    async with conn.cursor("events_between") as cursor:
+        await cursor.execute(Q.events_between, row)
+        async for at, source, event_id, severity, message, attributes in cursor:
+            time_ms = round(at.timestamp() * 1000)
+            yield at, Event(time_ms, source, event_id, Severity(severity), message, attributes)
 
 
 async def frames_between(

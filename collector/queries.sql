@@ -388,6 +388,12 @@ SELECT layout_id, time, values FROM frame
 WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s AND time >= %(start)s AND time < %(end)s
 ORDER BY time, layout_id
 
+-- name: events_between
+-- The events of one host in time order: what a trial of rules reads.
+SELECT time, source, event_id, severity, message, attributes FROM event
+WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s AND time >= %(start)s AND time < %(end)s
+ORDER BY time, event_key
+
 -- name: mark_insert
 -- Notes late frames' buckets for the rollups, in the commit that stores the frames.
 INSERT INTO rollup_mark (tenant_id, host_id, layout_id, time)

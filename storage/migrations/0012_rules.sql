@@ -14,3 +14,9 @@ ALTER TABLE alert ADD COLUMN unit text;                  -- in which its value i
 ALTER TABLE alert ADD COLUMN pack_version integer;       -- rule pack whose texts its summary was made of
 -- Written by ticketing: the title as it was at opening, by language; without English, which is the title itself.
 ALTER TABLE ticket ADD COLUMN titles jsonb NOT NULL DEFAULT '{}';
+
+-- A pack on trial respects silences and maintenance, and is told of receipts.
+ALTER TABLE shadow_fired ADD COLUMN muted text;          -- why nobody would have been bothered; NULL: somebody would
+ALTER TABLE shadow_fired ADD COLUMN told_at timestamptz; -- when a mute ended while it fired; NULL: at its beginning
+ALTER TABLE shadow_host ADD COLUMN heard_at timestamptz; -- newest receipt that the trial knows of
+ALTER TABLE shadow_host ADD COLUMN silent boolean NOT NULL DEFAULT false;  -- it counts the host as silent

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from alerting import shadow
+from alerting import mutes, shadow
 from alerting.errors import PackError
-from alerting.evaluate import EventInput, FrameInput
+from alerting.evaluate import EventInput, FrameInput, HostScope
+from alerting.mute import Matcher, Mute
 from alerting.pack import default_document
 from alerting.rulebook import load_evaluator
+from alerting.settings import Settings
+from alerting.sweep import Sweep
 from storage.pool import Pool
-from tests.alerting.kit import CPU, START, digest_of, evaluator_in, frame, history, ingest, minutes, seed
+from tests.alerting.kit import (
+    CPU,
+    START,
+    digest_of,
+    evaluator_in,
+    event,
+    frame,
+    history,
+    ingest,
+    minutes,
+    seed,
+)
+from tests.alerting.test_ahead import stored, volume
 from ucx_proactive.commands.rules import app
 from wire import layout as layouts
 
@@ -151,3 +167,179 @@ def test_the_commands(database_url: str, tmp_path: Path) -> None:
     with psycopg.connect(database_url) as conn:
         found = conn.execute("SELECT mode, count(*) FROM rule_pack GROUP BY mode ORDER BY mode").fetchall()
     assert found == [("active", 1), ("retired", 1)]
+
+
+class Fleet:
+    """Hosts that send events or frames, with the whole sweep beside them, every minute."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.now = START
+
+    async def build(self, document: str, hosts: int = 1) -> None:
+        self.scopes = await seed(self.pool, hosts=hosts)
+        self.evaluator = await evaluator_in(self.pool)
+        async with self.pool.connection() as conn:
+            for table in ("frame", "event"):
+                await conn.execute(f"CREATE TABLE {table}_of_test PARTITION OF {table} DEFAULT".encode())
+            await conn.execute(
+                "INSERT INTO layout (tenant_id, layout_id, digest, body, created_at) "
+                "VALUES (1, 1, %s, %s, now())",
+                [digest_of(CPU), layouts.encode(CPU)],
+            )
+            await conn.execute(
+                "INSERT INTO host_layout (tenant_id, host_id, layout_id, first_seen) "
+                "SELECT 1, host_id, 1, now() FROM host"
+            )
+            await shadow.load(conn, document, "next", "carla")
+            loaded = [START - minutes(1)]
+            await conn.execute("UPDATE rule_pack SET loaded_at = %s WHERE mode = 'shadow'", loaded)
+            await conn.execute("UPDATE host SET enrolled_at = %s", [START - minutes(60)])
+
+    async def until(self, minute: float, reporting: list[HostScope]) -> None:
+        while self.now < START + minutes(minute):
+            for scope in reporting:
+                await self.sends(scope, frame(CPU, self.now, 0.1))
+            await Sweep(self.pool, Settings(), lambda: self.now).once()
+            self.now += minutes(1)
+
+    async def sends(self, scope: HostScope, item: FrameInput | EventInput) -> None:
+        """Judged, and stored, as ingest does."""
+        await ingest(self.pool, self.evaluator, scope, [item], self.now)
+        key = (scope.tenant_id, scope.host_id)
+        async with self.pool.connection() as conn:
+            if isinstance(item, FrameInput):
+                await conn.execute(
+                    "INSERT INTO frame (tenant_id, host_id, layout_id, time, values) "
+                    "VALUES (%s, %s, 1, %s, %s)",
+                    [*key, item.at, list(item.values)],
+                )
+            else:
+                e = item.event
+                await conn.execute(
+                    "INSERT INTO event (tenant_id, host_id, time, source, event_id, severity, message) "
+                    "VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                    [*key, item.at, e.source, e.event_id, e.severity, e.message],
+                )
+
+    async def report(self) -> list[str]:
+        async with self.pool.connection() as conn:
+            found = await shadow.report(conn)
+        return [*found.alerts, str(found).split(": ", 1)[1]] if found else []
+
+
+EAGER = (
+    default_document()
+    .replace(
+        'event: {id: ["1105", "9002", "1827"], source: "MSSQL*", quiet: 60 min}',
+        'event: {id: "41", quiet: 5 min}',
+    )
+    .replace("{priority: P2, after: 10 min}", "{priority: P2, after: 3 min}")
+    .replace("{priority: P3, after: 5 min}", "{priority: P3, after: 2 min}")
+)
+
+
+async def test_events_are_tried_too(pool: Pool) -> None:
+    """An event that is P3 in force is another rule's P1 on trial, over five minutes later; what the rules in
+    force say of event 1105 the trial misses."""
+    fleet = Fleet(pool)
+    await fleet.build(EAGER)
+    (scope,) = fleet.scopes
+    await fleet.sends(scope, event(fleet.now, "Kernel-Power", "41"))
+    await fleet.sends(scope, event(fleet.now, "MSSQLSERVER", "1105"))
+    await fleet.until(12, [scope])
+    assert await fleet.report() == [
+        "2026-03-02 14:00:00Z to 2026-03-02 14:05:00Z: P1 acme/site/node-1 database.error.full",
+        "2026-03-02 14:00:00Z to the end: P3 acme/site/node-1 host.reboot",
+        "alerts 2 -> 2, tickets 2 -> 2, pages 1 -> 1, noise 0 -> 1, missed 0",
+    ]
+
+
+async def test_silence_is_tried_on_the_same_receipts(pool: Pool) -> None:
+    """Five minutes without a receipt: nobody minds yet in force; on trial a P3 after two minutes, a P2 after
+    three, over with the third report; frames that are stored meanwhile do not count as receipts."""
+    fleet = Fleet(pool)
+    await fleet.build(EAGER)
+    await fleet.until(4, fleet.scopes)
+    await fleet.until(8, [])
+    assert await history(pool) == []
+    await fleet.until(12, fleet.scopes)
+    assert await fleet.report() == [
+        "2026-03-02 14:06:00Z to 2026-03-02 14:10:00Z: P2 acme/site/node-1 host.silent",
+        "alerts 0 -> 1, tickets 0 -> 1, pages 0 -> 0, noise 0 -> 1, missed 0",
+    ]
+
+
+async def test_a_whole_clusters_silence_is_one_finding(pool: Pool) -> None:
+    """Both packs find one P1 of the deployment; its hosts' silences are consequences, no news."""
+    fleet = Fleet(pool)
+    await fleet.build(
+        default_document().replace("{priority: P1, after: 15 min}", "{priority: P1, after: 12 min}"), 2
+    )
+    await fleet.until(1, fleet.scopes)
+    await fleet.until(18, [])
+    await fleet.until(22, fleet.scopes)
+    assert await fleet.report() == [
+        "2026-03-02 14:13:00Z to 2026-03-02 14:21:00Z: P1 acme/site/(cluster) deployment.silent",
+        "alerts 1 -> 1, tickets 1 -> 1, pages 1 -> 1, noise 1 -> 1, missed 0",
+    ]
+
+
+async def test_while_our_door_is_closed_nothing_is_tried_of_silence(pool: Pool) -> None:
+    """Our own outage is no customer's silence, on trial neither."""
+    fleet = Fleet(pool)
+    await fleet.build(EAGER)
+    await fleet.until(1, fleet.scopes)
+    await shadow.sweep(pool, START + minutes(30), None)
+    assert (await fleet.report())[0].startswith("alerts 0 -> 0")
+    await shadow.sweep(pool, START + minutes(30), START)
+    assert "host.silent" in (await fleet.report())[0]
+
+
+async def test_what_maintenance_covers_bothers_nobody_until_it_ends(pool: Pool) -> None:
+    """A window over the site: the trial's P1 is found and muted, like the one in force; when the window ends
+    both are told from then on."""
+    fleet = Fleet(pool)
+    await fleet.build(default_document())
+    (scope,) = fleet.scopes
+    window = Mute(
+        *(UUID(int=1), "maintenance", (Matcher("deployment", "=", "site"),), "update", "anna"),
+        *(START - minutes(5), START + minutes(10), "", "UTC"),
+    )
+    async with pool.connection() as conn:
+        await mutes.store(conn, scope.tenant_id, window)
+    await fleet.sends(scope, event(fleet.now, "MSSQLSERVER", "1105"))
+    await fleet.until(8, [scope])
+    assert await fleet.report() == [
+        "2026-03-02 14:00:00Z to the end: P1 acme/site/node-1 database.error.full (muted)",
+        "alerts 0 -> 0, tickets 0 -> 0, pages 0 -> 0, noise 0 -> 0, muted 1 -> 1, missed 0",
+    ]
+    await fleet.until(16, [scope])
+    (found, counted) = await fleet.report()
+    assert found == "2026-03-02 14:10:00Z to the end: P1 acme/site/node-1 database.error.full"
+    assert counted == "alerts 1 -> 1, tickets 1 -> 1, pages 1 -> 1, noise 0 -> 0, missed 0"
+
+
+async def test_a_trial_looks_ahead(pool: Pool) -> None:
+    """A volume that will be full in 14 hours: found on trial, from stored history, as it is in force."""
+    (scope,) = await seed(pool)
+
+    def free(day: float) -> float:
+        return 60e9 - 100e9 * day
+
+    await stored(pool, scope, 9, free)
+    async with pool.connection() as conn:
+        await shadow.load(conn, default_document(), "next", "carla")
+        await conn.execute("UPDATE rule_pack SET loaded_at = %s WHERE mode = 'shadow'", [START - minutes(31)])
+        await conn.execute("UPDATE host SET enrolled_at = %s", [START - minutes(60)])
+    for minute in range(20):
+        async with pool.connection() as conn:
+            await conn.execute(
+                "INSERT INTO frame (tenant_id, host_id, layout_id, time, values) VALUES (%s, %s, 1, %s, %s)",
+                [scope.tenant_id, scope.host_id, START + minutes(minute), volume(free(minute / 1440))],
+            )
+        await shadow.sweep(pool, START + minutes(minute + 4))
+    async with pool.connection() as conn:
+        found = await shadow.report(conn)
+    assert found is not None
+    assert [line for line in found.alerts if "P2" in line and "host.disk /data" in line]

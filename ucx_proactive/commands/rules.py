@@ -132,7 +132,7 @@ def shadow_report(
     database_url: DatabaseUrl = None,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
-    """Show what the pack on trial would have done (rules on values only). Ends with 1 if there is none."""
+    """Show what the pack on trial would have done, beside the one in force. Ends with 1 if there is none."""
 
     async def work(pool: Pool) -> Comparison | None:
         async with pool.connection() as conn:
