@@ -41,8 +41,12 @@ class Result(msgspec.Struct):
     answered: int
     pages: int
     calls: int
+    placed: int
+    """Alerts for which a phone was really rung: the company's books."""
+    escalated: int
+    """Alerts that went to the next person or round."""
     duplicates: int
-    """Calls more than the alerts needed: rung again in doubt, or nobody answered."""
+    """Calls that were taken for lost and rung again, although the company had placed them."""
     auditor_calls: int
     kills: dict[str, int]
     seconds: float
@@ -157,12 +161,17 @@ class Story:
             answered=self.alerts - self._waiting(),
             pages=len(pages),
             calls=placed.total(),
-            duplicates=max(0, placed.total() - self.alerts),
+            placed=len({request for page, request in self._requests() if pages[page] in placed}),
+            escalated=int(self._world.query(_ESCALATED)[0][0]),
+            duplicates=len({str(page) for (page,) in self._world.query(_IN_DOUBT)} & placed.keys()),
             auditor_calls=auditor_calls,
             kills=dict(self.kills),
             seconds=0.0,
             faults=self.faults,
         )
+
+    def _requests(self) -> list[tuple[str, int]]:
+        return [(str(page), int(request)) for page, request in self._world.query(_REQUESTS)]
 
     def _journal(self, kind: str) -> list[dict[str, Any]]:
         return [line for line in self._world.journal("phones") if line["kind"] == kind]
@@ -205,5 +214,8 @@ SELECT count(*) FROM page_request q WHERE q.ended_at IS NULL AND NOT EXISTS (
 """
 _NO_DEADLINE = "SELECT page_request_id FROM paging WHERE state = 'active' AND next_look_at IS NULL"
 _PAGES = "SELECT page_id, coalesce(bundle_id, page_id) FROM page"
+_REQUESTS = "SELECT page_id, page_request_id FROM page"
+_ESCALATED = "SELECT count(DISTINCT page_request_id) FROM page_event WHERE kind IN ('next', 'loop')"
+_IN_DOUBT = "SELECT DISTINCT page_id FROM page_event WHERE kind = 'in_doubt'"
 _SAID_PLACED = "SELECT DISTINCT coalesce(bundle_id, page_id) FROM page WHERE placed_at IS NOT NULL"
 _ACKNOWLEDGED = "SELECT page_id FROM acknowledgement WHERE page_id IS NOT NULL"
