@@ -231,7 +231,8 @@ async def weekly(pool: Pool, settings: Settings, clock: Clock, http: httpx.Async
     async with pool.connection() as conn, conn.transaction():
         row: Any = await (await conn.execute(W.one_tests)).fetchone()
         left = await _left_open(conn, clock()) if row[0] else []
-        phone = due(await phones(conn, clock()), clock()) if row[0] else None
+        # A phone that is busy with a test is busy for a page: while anybody is being paged, no tests.
+        phone = due(await phones(conn, clock()), clock()) if row[0] and not row[1] else None
         begun = await drill.write(conn, phone.key, "weekly") if phone else None
     for test in left:
         await drill.ask(test)

@@ -90,22 +90,29 @@ class Pager:
         self._targets = targets
         self._alarms_at = clock()
         """When to look next whether an alarm is over."""
+        self._complained_at = clock() - _ALARMS
 
     async def sync(self) -> bool:
         """Begin a paging for each new page request, end those whose request has ended."""
         now = self._clock()
         async with self._pool.connection() as conn, conn.transaction():
             if not self._settings.enabled:
-                log.error("paging is switched off by a setting: nobody will be rung")
+                self._complain("paging is switched off by a setting: nobody will be rung", now)
             elif await switch.is_on(conn, now):
                 await requests.begin_new(conn, now)
             else:
-                log.error("paging is off (ucx-proactive oncall paging status): nobody will be rung")
+                self._complain("paging is off (ucx-proactive oncall paging status): nobody will be rung", now)
             await requests.end_finished(conn, now)
             if now >= self._alarms_at:
                 self._alarms_at = now + _ALARMS
                 await alarm.let_end(conn, now)
         return False
+
+    def _complain(self, text: str, now: datetime) -> None:
+        """Loudly, but not at each of the looks: twice a second for a night is a full disk."""
+        if now >= self._complained_at + _ALARMS:
+            self._complained_at = now
+            log.error(text)
 
     async def look(self) -> bool:
         """One look at the most urgent due paging; False when none is due."""

@@ -74,7 +74,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Wrong PINs from anybody within an hour; then only numbers of customers' contacts are asked for one."""
     persons: tuple[str, ...] = ()
     """Keys of the persons to ring, in order, where no paging policy is known (empty: every active person
-    with a phone, by id) - and, if not empty, the last resort from a policy's second round on."""
+    with a phone, by id), and the last resort from a policy's second round on (empty: whoever holds the role
+    on-call, else every active person with a phone)."""
     enabled: bool = True
     """False: nothing is rung (a restored database starts so) - and that is said loudly."""
     synthetic_tenant: str = ""

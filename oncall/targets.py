@@ -49,11 +49,18 @@ class OrderedList:
         return nth(await published.people(conn), paging.position.step, self._settings)
 
 
-def nth(people: Sequence[Person], step: int, settings: Settings, why: str = "on the list") -> Step | None:
-    """The n-th person with a usable number."""
+def nth(
+    people: Sequence[Person],
+    step: int,
+    settings: Settings,
+    why: str = "on the list",
+    keys: Sequence[str] | None = None,
+) -> Step | None:
+    """The n-th person with a usable number, of ``keys`` (the settings' persons; empty: everybody)."""
+    wanted = settings.persons if keys is None else keys
     reachable = [
         person
-        for person in _in_order(people, settings.persons, settings.synthetic_person)
+        for person in _in_order(people, wanted, settings.synthetic_person)
         if is_e164(person.phone or "")
     ]
     if not 0 <= step < len(reachable):
@@ -110,16 +117,22 @@ def step_of(
     settings: Settings,
     now: datetime,
 ) -> Step | None:
-    """The ladder's step; from the second round on, those whom the settings name follow as a last resort."""
+    """The ladder's step; from the second round on a last resort follows: those whom the settings name,
+    else all who hold the role on-call, else everybody with a phone. A policy that names nobody who answers
+    - people who left, a rota with a hole - must not let a critical ticket ring the same silence for ever."""
     step, _, round_ = paging.position
     if step < len(ladder.steps):
         by_key = {person.key: person for person in people if person.active}
         return resolve(rota, ladder, step, round_, by_key, now)
-    if round_ == 1 or not settings.persons:
+    if round_ == 1:
         return None
-    return nth(
-        people, step - len(ladder.steps), settings, "of the last resort: nobody of the policy answered"
-    )
+    why = "of the last resort: nobody of the policy answered"
+    return nth(people, step - len(ladder.steps), settings, why, settings.persons or _on_call(people))
+
+
+def _on_call(people: Sequence[Person]) -> list[str]:
+    holders = [p for p in people if any(held.role == "on-call" for held in p.roles)]
+    return [p.key for p in holders if p.active and is_e164(p.phone or "")]
 
 
 def resolve(

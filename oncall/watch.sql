@@ -68,8 +68,8 @@ WHERE p.active AND p.phone IS NOT NULL AND (p.roles @> '[{"role": "on-call"}]' O
 ORDER BY p.key
 
 -- name: one_tests
--- One process at a time makes the weekly test calls.
-SELECT pg_try_advisory_xact_lock(hashtext('oncall.test_call'))
+-- One process at a time makes the weekly test calls; and whether anybody is being paged right now.
+SELECT pg_try_advisory_xact_lock(hashtext('oncall.test_call')), EXISTS (SELECT FROM paging WHERE state = 'active')
 
 -- name: begin_run
 -- An invented page, written before the event is sent.

@@ -2,7 +2,8 @@
 -- rooms' own queries are part of what it checks. It writes auditor_entry alone.
 
 -- name: critical_alerts
--- Firing critical alerts that nobody muted, newest first, with what became of each.
+-- Firing critical alerts that nobody muted, newest first, with what became of each. A customer who was told is no
+-- technician: only our own people's phones and answers count.
 SELECT a.tenant_id, a.alert_id, t.name, a.summary, f.at, n.outcome, k.number,
        coalesce(k.taken_at IS NOT NULL OR k.state IN ('held', 'resolved', 'closed'), false),
        coalesce(k.terms #>> '{terms,plan}' = ANY (%(plans)s) AND NOT coalesce((k.terms #>> '{terms,asia_pacific}')::boolean, false)
@@ -29,10 +30,10 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT greatest(max(p.ringing_at), max(p.answered_at)) AS rang_at FROM page_request q
     JOIN page p USING (tenant_id, page_request_id)
-    WHERE q.tenant_id = k.tenant_id AND q.ticket_id = k.ticket_id) g ON true
+    WHERE q.tenant_id = k.tenant_id AND q.ticket_id = k.ticket_id AND q.audience = 'technician') g ON true
 LEFT JOIN LATERAL (
     SELECT max(w.at) AS answered_at FROM acknowledgement w
-    WHERE w.tenant_id = k.tenant_id AND w.ticket_id = k.ticket_id) w ON true
+    WHERE w.tenant_id = k.tenant_id AND w.ticket_id = k.ticket_id AND w.person_id IS NOT NULL) w ON true
 WHERE a.state IN ('firing', 'recovering') AND a.priority = 1 AND a.hidden IS NULL AND a.silenced IS NULL
 ORDER BY f.at DESC NULLS LAST
 LIMIT 5000

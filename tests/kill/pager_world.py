@@ -174,6 +174,11 @@ class PagerWorld:
             os.kill(process.pid, signal.SIGKILL)
         process.wait()
 
+    def await_ready(self, name: str) -> None:
+        """Until this pager works (again)."""
+        self.revive()
+        wait_for(f"{self.address(name)}/readyz")
+
     def freeze(self, name: str) -> None:
         """SIGSTOP: it holds whatever it holds."""
         os.kill(self._running[name].pid, signal.SIGSTOP)

@@ -95,6 +95,20 @@ async def test_the_weekly_call_is_made_once_and_its_result_is_on_record(
     assert anna.overdue(NOON + timedelta(days=8, minutes=1))
 
 
+async def test_no_test_call_makes_a_phone_busy_while_somebody_is_being_paged(
+    pool: Pool, registry: Registry
+) -> None:
+    """Anna's weekly test is due and a critical ticket waits: the test waits, too.
+
+    Broken twin: without the look at pagings the test call is placed first (seen: it was so)."""
+    registry.run("""UPDATE person SET roles = '[{"role": "on-call", "theatre": null}]' WHERE key = 'anna'""")
+    registry.request()
+    async with lab(pool) as here:
+        await here.pager().sync()
+        assert await drill.weekly(pool, here.settings, lambda: NOON, here.http) is None
+        assert here.called() == []
+
+
 def phone(key: str, confirmed: datetime | None, asked: datetime | None = None, zone: str = "UTC") -> Phone:
     return Phone(key, key.title(), ANNA, zone, asked, "", "", confirmed)
 

@@ -65,3 +65,40 @@ async def test_a_rota_that_cannot_be_read_silences_nobody(pool: Pool, registry: 
     assert found is not None
     assert found.targets[0].address == ANNA
     assert paging().position == Position(0, 1, 1)
+
+
+HOLE = """
+zone: Europe/Rome
+schedules:
+  primary:
+    layers: [{name: week, people: [anna], starts: 2026-03-02 09:00, every: week}]
+policies:
+  default:
+    rounds: 1
+    steps:
+      - {who: {role: support-manager}, how: [voice], ring: 30s, wait: 60s}
+"""
+
+
+async def test_a_policy_that_reaches_nobody_ends_at_people_all_the_same(
+    pool: Pool, registry: Registry
+) -> None:
+    """The only step names a role that nobody holds any more: in the second round everybody with a phone is
+    rung, or those who hold the role on-call, or those whom the settings name.
+
+    Broken twin: a last resort only where the settings name one rings nobody, for ever (seen: it was so)."""
+    registry.run("""UPDATE person SET roles = '[{"role": "support-manager"}]' WHERE key = 'carla'""")
+    async with pool.connection() as conn:
+        await save(conn, HOLE, NOW, "sofia", 3600)
+        registry.run("UPDATE person SET roles = '[]'")
+        first = await Ladder(Settings())(conn, paging(0), NOW)
+        everybody = [await Ladder(Settings())(conn, paging(step, 1, 2), NOW) for step in (1, 2, 3, 4)]
+        registry.run("""UPDATE person SET roles = '[{"role": "on-call"}]' WHERE key = 'ben'""")
+        by_role = [await Ladder(Settings())(conn, paging(step, 1, 2), NOW) for step in (1, 2)]
+        named = await Ladder(Settings(persons=("carla",)))(conn, paging(1, 1, 2), NOW)
+    assert first is not None
+    assert first.targets == ()
+    assert [step and step.targets[0].name for step in everybody] == ["Anna", "Ben", "Carla", None]
+    assert [step and step.targets[0].name for step in by_role] == ["Ben", None]
+    assert named is not None
+    assert named.targets[0].name == "Carla"

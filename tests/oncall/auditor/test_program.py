@@ -191,6 +191,34 @@ async def test_an_answered_page_and_a_muted_alert_leave_it_alone(staffed: Regist
         assert len(here.called()) == 1
 
 
+async def test_a_customer_who_was_told_is_no_technician(staffed: Registry, directory: Path) -> None:
+    """The customer's phone rang and key 4 confirmed the notice; no technician's did: found all the same.
+
+    Broken twin: any ringing phone and any answer taken for the technician's finds nothing (seen: it was
+    so)."""
+    critical(staffed, ticket=True)
+    staffed.run(
+        "INSERT INTO page_request (tenant_id, ticket_id, audience, policy, requested_at, reason)"
+        " SELECT tenant_id, ticket_id, 'customer', 'customer', now(), 'notice' FROM page_request"
+    )
+    staffed.run(
+        "INSERT INTO page (tenant_id, page_id, page_request_id, person_id, transport, step, round, fence,"
+        " state, provider, created_at, ringing_at)"
+        " SELECT tenant_id, gen_random_uuid(), page_request_id, -1, 'voice', 0, 1, 1, 'acknowledged', 'p1',"
+        " now(), now() + interval '1 minute'"
+        " FROM page_request WHERE audience = 'customer'"
+    )
+    staffed.run(
+        "INSERT INTO acknowledgement (tenant_id, page_request_id, ticket_id, contact_id, at, channel, proof)"
+        " SELECT tenant_id, page_request_id, ticket_id, 1, now() + interval '1 minute', 'voice', '{}'"
+        " FROM page_request WHERE audience = 'customer'"
+    )
+    async with world(staffed.url, directory) as here:
+        await here.turns(6)
+        assert here.called() == [ANNA]
+        assert "No phone has rung" in here.journal("finding")[0]
+
+
 async def test_a_database_out_of_reach_rings_the_numbers_kept_on_disk(
     staffed: Registry, directory: Path
 ) -> None:
