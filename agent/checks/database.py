@@ -8,11 +8,12 @@ offline (nobody is woken for an expired password of ours): it is not watched, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from agent.bounded import Bounded, Deadline
 from agent.checks import rate
-from agent.databases import TOTAL_S, Blind, Database, DatabaseRule, State
+from agent.databases import TOTAL_S, Blind, Database, DatabaseRule, LoginRefused, State
 from agent.reading import Reading, columns
 
 _METRICS = (
@@ -31,6 +32,7 @@ _METRICS = (
     "ucx.database.backup.age",
     "ucx.database.jobs.failed",
 )
+_LONGEST_PAUSE_S = 3600.0
 _COUNTED_FOR_SERVER = frozenset({"mysql", "mssql"})
 """Engines whose deadlocks are those of the whole server: told with the first of its databases only, so that
 nobody is told twice. (Failed jobs likewise.)"""
@@ -61,20 +63,20 @@ class DatabaseCheck:
         self, rules: Sequence[DatabaseRule], make: Callable[[DatabaseRule], Database] = open_database
     ) -> None:
         self._rules = tuple(rules)
-        self._asked = [Bounded(make(rule).look) for rule in self._rules]
+        self._watched = [_Watched(rule, make(rule)) for rule in self._rules]
         self._speaks = spokesmen(self._rules)
         self._deadlocks: dict[str, tuple[float, float | None]] = {}
         self._columns = tuple(c for rule in rules for c in columns(_METRICS, db__namespace=rule.name))
 
     def read(self, now_s: float) -> Reading:
         """All at the same time: several that hang cost one deadline."""
-        for asked in self._asked:
-            asked.start()
+        for watched in self._watched:
+            watched.start(now_s)
         values: Values = []
         left = Deadline(TOTAL_S)
-        for rule, asked in zip(self._rules, self._asked, strict=True):
+        for rule, watched in zip(self._rules, self._watched, strict=True):
             try:
-                values += self._values(rule.name, asked.result(left.seconds()), now_s)
+                values += self._values(rule.name, watched.result(left.seconds(), now_s), now_s)
             except Blind:
                 values += unknown(online=None, watched=0.0)
             except OSError:
@@ -87,6 +89,52 @@ class DatabaseCheck:
         self._deadlocks[name] = (now_s, deadlocks)
         per_s = rate(deadlocks, before, now_s - before_s)
         return values_of(state, per_s, speaks=name in self._speaks)
+
+
+class _Watched:
+    """One database, and how long not to ask it: a login that is refused is tried again later and later, or as
+    soon as the password file changes."""
+
+    def __init__(self, rule: DatabaseRule, database: Database) -> None:
+        self._file = rule.password_file
+        self._looking = Bounded(database.look)
+        self._refusal: LoginRefused | None = None
+        self._refusals = 0
+        self._again_s = 0.0
+        self._password: object = None
+
+    def start(self, now_s: float) -> None:
+        if self._refusal is not None and (now_s >= self._again_s or _stamp(self._file) != self._password):
+            self._refusal = None
+        if self._refusal is None:
+            self._password = _stamp(self._file)
+            self._looking.start()
+
+    def result(self, left_s: float, now_s: float) -> State:
+        """What ``start`` began; raises OSError."""
+        if self._refusal is not None:
+            raise self._refusal
+        try:
+            state = self._looking.result(left_s)
+        except LoginRefused as fault:
+            self._refusal, self._refusals = fault.with_traceback(None), self._refusals + 1
+            self._again_s = now_s + pause_s(self._refusals)
+            raise
+        self._refusals = 0
+        return state
+
+
+def pause_s(refusals: int) -> float:
+    """Seconds until a login is tried again that was refused so often in a row."""
+    return min(_LONGEST_PAUSE_S, 60.0 * 2.0 ** min(refusals, 10))
+
+
+def _stamp(file: Path | None) -> object:
+    """Changes when the file does; None without one."""
+    try:
+        return None if file is None else file.stat().st_mtime_ns
+    except OSError:
+        return "gone"
 
 
 def spokesmen(rules: Sequence[DatabaseRule]) -> frozenset[str]:

@@ -7,6 +7,7 @@ to limits of its own: it connects, asks, and is back, or fails.
     DatabaseFault           always with what an administrator can do about it
       Unreachable           nobody answers, or the server says that it cannot serve: the database is down
       Blind                 the agent cannot look: login, trust, right, driver; says nothing about it
+        LoginRefused        the server does not take user and password
 """
 
 from __future__ import annotations
@@ -105,6 +106,11 @@ class Unreachable(DatabaseFault):
 
 class Blind(DatabaseFault):
     """The agent may not or cannot look."""
+
+
+class LoginRefused(Blind):
+    """Trying again every minute would lock the account and fill the server's log: the check waits, longer
+    each time."""
 
 
 class Database(Protocol):

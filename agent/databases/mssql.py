@@ -21,6 +21,7 @@ from agent.databases import (
     TOTAL_S,
     Blind,
     DatabaseRule,
+    LoginRefused,
     State,
     Unreachable,
     no_driver,
@@ -201,7 +202,7 @@ def _connect_fault(fault: Exception) -> Exception:
         return Blind("the server sends us to another one", "Name that one: a server itself, no listener.")
     number = _number(cause)
     if number in _LOGIN_REFUSED:
-        return Blind(f"{_LOGIN_REFUSED[number]} ({number}: {_text(cause)})", _LOGIN_DO)
+        return LoginRefused(f"{_LOGIN_REFUSED[number]} ({number}: {_text(cause)})", _LOGIN_DO)
     if number:
         return Unreachable(
             f"the server lets nobody in ({number}: {_text(cause)})", "Read the server's error log."

@@ -17,6 +17,7 @@ from agent.databases import (
     QUERY_S,
     Blind,
     DatabaseRule,
+    LoginRefused,
     Missing,
     State,
     Unreachable,
@@ -130,7 +131,7 @@ def _tried(missing: list[Missing], what: str, ask: Callable[[], float | None]) -
 def _fault(fault: Any) -> Unreachable | Blind:
     code, text = fault.args[0], f"{fault.args[-1]}"
     if code in _REFUSED:
-        return Blind(f"the login failed ({code}: {text})", _LOGIN_DO)
+        return LoginRefused(f"the login failed ({code}: {text})", _LOGIN_DO)
     if code in _RIGHT_MISSING:
         return Blind(f"a right is missing ({code}: {text})", _PROCESS)
     return Unreachable(f"{code}: {text}", "See whether the server runs, and listens there; read its log.")

@@ -14,6 +14,7 @@ from agent.databases import (
     QUERY_S,
     Blind,
     DatabaseRule,
+    LoginRefused,
     Missing,
     State,
     Unreachable,
@@ -88,7 +89,7 @@ def _fault(fault: Any) -> Unreachable | Blind:
     text = " ".join(str(fault).split())
     state = fault.sqlstate or ""
     if state.startswith(_NOT_AUTHORISED) or any(words in text for words in _LOGIN_WORDS):
-        return Blind(f"the login failed: {text}", _LOGIN_DO)
+        return LoginRefused(f"the login failed: {text}", _LOGIN_DO)
     if state == "42501":
         return Blind(f"a right is missing: {text}", "GRANT pg_monitor TO this login.")
     return Unreachable(text, "See whether PostgreSQL runs, and listens there; read its log.")

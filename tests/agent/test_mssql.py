@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.checks.database import DatabaseCheck
+from agent.checks.database import DatabaseCheck, pause_s
 from agent.databases import Blind, DatabaseFault, Unreachable
 from tests.agent.kit import by_name
 from tests.agent.tds.kit import Site, opened
@@ -16,6 +17,17 @@ from tests.agent.tds.model import Model, database
 from tests.agent.tds.server import FakeSqlServer, Refusal
 
 GB = 1 << 30
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits that a busy machine does not reach."""
+    for name in (
+        "agent.databases.mssql.CONNECT_S",
+        "agent.databases.mssql.TOTAL_S",
+        "agent.checks.database.TOTAL_S",
+    ):
+        monkeypatch.setattr(name, 40.0 if name.endswith("CONNECT_S") else 80.0)
 
 
 @pytest.fixture
@@ -200,6 +212,28 @@ def test_who_is_not_let_in_and_why(site: Site, number: int, kind: type[DatabaseF
     assert fault.value.do
     found = values(site, server)
     assert (found["online"], found["watched"]) == ((None, 0) if kind is Blind else (0, 1))
+
+
+def test_a_refused_login_is_not_tried_every_minute(site: Site) -> None:
+    """Ten hours of a wrong password: some fifteen tries and not six hundred, which would lock the account.
+    The password corrected, the next tick is let in. All the while the database counts as not watched."""
+    site.password_file.write_text("wrong")
+    server = site.server()
+    check = DatabaseCheck([site.rule(server)])
+    for tick in range(600):
+        found = by_name(check.read(60.0 * tick))
+        assert (found["ucx.database.online calls"], found["ucx.database.watched calls"]) == (None, 0)
+    assert 10 <= server.accepted <= 16
+    before = server.accepted
+    site.password_file.write_text("secret")
+    os.utime(site.password_file, ns=(1, 1))  # whatever the file system's clock is worth
+    assert by_name(check.read(36_060.0))["ucx.database.online calls"] == 1
+    assert server.accepted == before + 1
+
+
+def test_the_pause_grows_and_ends() -> None:
+    """Two minutes first, an hour at most."""
+    assert [pause_s(n) for n in (1, 2, 3, 6, 1000)] == [120, 240, 480, 3600, 3600]
 
 
 def test_a_busy_server_is_not_called_down(site: Site) -> None:

@@ -158,8 +158,8 @@ def connect(server: FakeSqlServer, encryption: str = "require", **more: Any) -> 
         "password": "secret",
         "database": "master",
         "tds_version": "7.4",
-        "login_timeout": 10,
-        "timeout": 10,
+        "login_timeout": 60,
+        "timeout": 60,
     }
     return pymssql.connect(**(settings | {"encryption": encryption, "autocommit": True} | more))
 
