@@ -1,6 +1,6 @@
 """The part of the configuration that names what to watch beside the host itself.
 
-    services: [MSSQLSERVER, {name: W3SVC, class: web}]
+    services: [MSSQLSERVER, {name: W3SVC, class: web}]     # units, services, or patterns: "ucx*"
     probes: [{name: portal, url: "https://localhost/", expect: Sign in, status: [200], ca_file: /etc/ca.pem}]
     certificates: [{name: recording, file: /etc/ucx/recording.pem}]
     storage: [{name: archive, path: /mnt/archive, write: true}]
@@ -48,7 +48,7 @@ from agent.events.winlog import Channel
 from wire.batch import Severity
 
 _MOST = 30
-_SERVICE = re.compile(r"[\w@.:\\$ -]{1,200}")
+_SERVICE = re.compile(r"[\w@.:\\$ *?-]{1,200}")
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
 _INSTANCE = re.compile(r"[A-Za-z_#][\w$#]{0,15}")
 _PLAIN = re.compile(r"[\w .$/*-]{1,200}")

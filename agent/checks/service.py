@@ -20,6 +20,9 @@ from agent.reading import Column, Reading
 
 CLASSES = ("core", "other", "database", "web")
 _DEADLINE_S = 5.0
+_LOOK_AGAIN = 20
+_MOST = 60
+"""Services; patterns could match hundreds."""
 _MAX_OUTPUT = 262_144
 
 
@@ -27,7 +30,7 @@ class ServiceRule(NamedTuple):
     """One configured service."""
 
     name: str
-    """Of the unit or Windows service; ``.service`` may be left out."""
+    """Of the unit or Windows service, or a pattern (``ucx*``); ``.service`` may be left out."""
     kind: str = "other"
     """Value of ``ucx.service.class``: core | other | database | web."""
 
@@ -47,6 +50,10 @@ class ServiceManager(Protocol):
 
     def states(self, names: Sequence[str]) -> Mapping[str, ServiceState]: ...
 
+    def installed(self) -> Sequence[str]:
+        """Names of all services."""
+        ...
+
 
 class ServiceCheck:
     name: ClassVar[str] = "service"
@@ -55,13 +62,47 @@ class ServiceCheck:
     def __init__(self, manager: ServiceManager, rules: Sequence[ServiceRule]) -> None:
         self._manager = manager
         self._rules = tuple(rules)
-        self._columns = tuple(column for rule in rules for column in _columns(rule))
+        self._readings = 0
+        self._meant: tuple[ServiceRule, ...] = ()
+        self._columns: tuple[Column, ...] = ()
 
     def read(self, now_s: float) -> Reading:
-        if not self._rules:
+        self._expand()
+        if not self._meant:
             return Reading((), ())
-        states = self._manager.states([rule.name for rule in self._rules])
-        return Reading(self._columns, [v for rule in self._rules for v in values(states.get(rule.name))])
+        states = self._manager.states([rule.name for rule in self._meant])
+        return Reading(self._columns, [v for rule in self._meant for v in values(states.get(rule.name))])
+
+    def _expand(self) -> None:
+        """Patterns are looked up at first and every ten minutes: services come and go with updates."""
+        wild = any(is_pattern(rule.name) for rule in self._rules)
+        if wild and self._readings % _LOOK_AGAIN == 0:
+            meant = expand(self._rules, self._manager.installed())
+        else:
+            meant = self._meant if wild else self._rules
+        self._readings += 1
+        if meant != self._meant:
+            self._meant = meant
+            self._columns = tuple(column for rule in meant for column in _columns(rule))
+
+
+def is_pattern(name: str) -> bool:
+    """It stands for several services."""
+    return "*" in name or "?" in name
+
+
+def expand(rules: Sequence[ServiceRule], installed: Sequence[str]) -> tuple[ServiceRule, ...]:
+    """The services that are meant: those named, then what patterns match of the others, in the order of the
+    rules. Pure; a pattern does not tell upper from lower case."""
+    meant = [rule for rule in rules if not is_pattern(rule.name)]
+    taken = {rule.name for rule in meant}
+    for rule in rules:
+        pattern = rule.name.lower().removesuffix(".service")
+        for name in sorted(installed) if is_pattern(rule.name) else ():
+            if name not in taken and fnmatchcase(name.lower(), pattern):
+                taken.add(name)
+                meant.append(rule._replace(name=name))
+    return tuple(meant[:_MOST])
 
 
 def _columns(rule: ServiceRule) -> tuple[Column, ...]:
@@ -85,9 +126,18 @@ class Systemd:
     def states(self, names: Sequence[str]) -> Mapping[str, ServiceState]:
         units = {unit_name(name): name for name in names}
         wanted = "--property=Id,Names,LoadState,ActiveState,UnitFileState,NRestarts,Type"
+        return parse(self._ask("show", wanted, "--", *units), units)
+
+    def installed(self) -> Sequence[str]:
+        """Services whose unit file is there; templates stand for none."""
+        found = self._ask("list-unit-files", "--type=service", "--no-legend", "--plain")
+        names = (line.split(None, 1)[0] for line in found.splitlines() if line.strip())
+        return [name.removesuffix(".service") for name in names if "@." not in name]
+
+    def _ask(self, *question: str) -> str:
         try:
             done = subprocess.run(  # noqa: S603 - no shell; units stand after "--"
-                [*self._command, "show", "--no-pager", wanted, "--", *units],
+                [*self._command, question[0], "--no-pager", *question[1:]],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=_DEADLINE_S,
@@ -97,7 +147,7 @@ class Systemd:
             raise OSError("systemctl does not answer") from None
         if done.returncode:
             raise OSError(f"systemctl: {done.stderr[:300].decode('utf-8', 'replace').strip()}")
-        return parse(done.stdout[:_MAX_OUTPUT].decode("utf-8", "replace"), units)
+        return done.stdout[:_MAX_OUTPUT].decode("utf-8", "replace")
 
 
 def unit_name(name: str) -> str:
@@ -173,10 +223,12 @@ class WindowsServices:
     def __init__(
         self,
         look: Callable[[list[str]], Mapping[str, WindowsService]],
+        installed: Callable[[], Sequence[str]],
         crashes: Feed | None,
         uptime_s: Callable[[], float],
     ) -> None:
         self._look = look
+        self.installed = installed
         self._feed = crashes
         self._bookmark = ""
         self._uptime_s = uptime_s
@@ -209,12 +261,12 @@ _WELL_KNOWN = (("W3SVC", "web"), ("WAS", "web"), ("MSSQLSERVER", "database"), ("
 
 def found_by_default(installed: Sequence[str], rules: Sequence[ServiceRule]) -> tuple[ServiceRule, ...]:
     """IIS and SQL Server are watched without being named in the configuration: pure."""
-    named = {rule.name.lower() for rule in rules}
     return tuple(
         ServiceRule(name, kind)
         for pattern, kind in _WELL_KNOWN
         for name in sorted(installed)
-        if fnmatchcase(name.lower(), pattern.lower()) and name.lower() not in named
+        if fnmatchcase(name.lower(), pattern.lower())
+        and not any(fnmatchcase(name.lower(), rule.name.lower()) for rule in rules)
     )
 
 
@@ -227,7 +279,7 @@ def for_this_system() -> ServiceManager:
 
         make_log = system_log()
         feed = WindowsFeed(CRASHES, make_log()) if make_log is not None else None
-        return WindowsServices(services.look, feed, time.monotonic)
+        return WindowsServices(services.look, services.installed, feed, time.monotonic)
     else:  # noqa: RET505 - type checkers follow the platform only through if and else
         return Systemd()
 

@@ -66,9 +66,10 @@ NRestarts=0
 def systemctl(folder: Path, body: str) -> Systemd:
     """A stand-in for systemctl: here runs no systemd. It refuses what the real one would."""
     program = folder / "systemctl"
-    program.write_text(
-        f'#!/bin/sh\n[ "$1" = show ] && [ "$2" = --no-pager ] && [ "$4" = -- ] || exit 9\n{body}\n'
+    known = (
+        '{ [ "$1" = show ] && [ "$4" = -- ]; } || { [ "$1" = list-unit-files ] && [ "$4" = --no-legend ]; }'
     )
+    program.write_text(f'#!/bin/sh\n[ "$2" = --no-pager ] || exit 9\n{known} || exit 9\n{body}\n')
     program.chmod(0o755)
     return Systemd([str(program)])
 
@@ -94,6 +95,24 @@ def test_services_that_should_run_and_do_not_are_seen(tmp_path: Path) -> None:
         "ucx.service.running none other": None,
         "ucx.service.restarts none": None,
     }
+
+
+def test_a_pattern_means_the_units_that_are_installed(tmp_path: Path) -> None:
+    """Templates are none; what a rule names keeps its class, whatever a pattern says."""
+    manager = systemctl(
+        tmp_path,
+        """case $1 in
+list-unit-files) printf 'ucx-core.service enabled enabled\\nucx-web.service enabled enabled\\n'
+                 printf 'ucx-job@.service static -\\nssh.service enabled enabled\\n' ;;
+*) printf 'Id=ucx-web.service\\nLoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\n' ;;
+esac""",
+    )
+    assert list(manager.installed()) == ["ucx-core", "ucx-web", "ssh"]
+    rules = [ServiceRule("UCX-*", "other"), ServiceRule("ucx-core", "core")]
+    values = by_name(ServiceCheck(manager, rules).read(0.0))
+    assert values["ucx.service.running ucx-web other"] == 1.0
+    assert "ucx.service.running ucx-core core" in values
+    assert len(values) == 4
 
 
 def test_a_service_manager_that_fails_or_hangs_fails_the_check(

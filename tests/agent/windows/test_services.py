@@ -75,7 +75,9 @@ class Bench:
         self.services, eventlog = modules
         self.uptime_s = 86_400.0
         feed = WindowsFeed(CRASHES, eventlog.SystemEventLog())
-        self.manager = WindowsServices(self.services.look, feed, lambda: self.uptime_s)
+        self.manager = WindowsServices(
+            self.services.look, self.services.installed, feed, lambda: self.uptime_s
+        )
 
     def states(self, *names: str) -> dict[str, ServiceState]:
         return dict(self.manager.states(names))
@@ -159,12 +161,31 @@ def test_iis_and_sql_server_are_watched_without_being_named(bench: Bench) -> Non
     """Under the classes of the default rules; what the configuration names keeps its own class."""
     for name in ("W3SVC", "WAS", "MSSQLSERVER", "MSSQL$SQLEXPRESS", "Spooler"):
         bench.scm.add(name)
-    rules = found_by_default(bench.services.installed(), [ServiceRule("mssqlserver", "core")])
+    mine = [ServiceRule("mssqlserver", "core"), ServiceRule("w3*")]
+    rules = found_by_default(bench.services.installed(), mine)
     assert rules == (
-        ServiceRule("W3SVC", "web"),
         ServiceRule("WAS", "web"),
         ServiceRule("MSSQL$SQLEXPRESS", "database"),
     )
+
+
+def test_a_pattern_means_the_services_that_are_installed(bench: Bench) -> None:
+    """Those that a rule names keep its class; one that an update adds is found within ten minutes."""
+    for name in ("UCXCore", "UCXGateway", "Spooler"):
+        bench.scm.add(name)
+    check = ServiceCheck(bench.manager, [ServiceRule("ucx*", "other"), ServiceRule("UCXCore", "core")])
+
+    def watched() -> dict[str, str]:
+        return {
+            dict(c.attributes)["ucx.service.name"]: c.attributes[-1][1] for c in check.read(0.0).columns[::2]
+        }
+
+    assert watched() == {"UCXCore": "core", "UCXGateway": "other"}
+    bench.scm.add("UCXNew")
+    for _ in range(20):
+        names = watched()
+    assert set(names) == {"UCXCore", "UCXGateway", "UCXNew"}
+    assert check.read(0.0).columns is check.read(30.0).columns
 
 
 def test_the_longest_name_in_a_message_is_meant() -> None:
