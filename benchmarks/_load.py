@@ -37,6 +37,9 @@ SPREADS = 64
 """Different frames that are sent over and over."""
 
 
+Kind = Literal["batches", "remote write"]
+
+
 class Orders(msgspec.Struct):
     """What to send, and where."""
 
@@ -46,9 +49,10 @@ class Orders(msgspec.Struct):
     connections: int
     series: int
     seconds: float
-    kind: Literal["batches", "remote write"] = "batches"
+    kind: Kind = "batches"
     frames_per_s: float = 0.0
     """Of all hosts together; 0: as fast as the answers come."""
+    first_seq: int = 1
 
 
 class Report(msgspec.Struct):
@@ -77,9 +81,16 @@ class Agent:
 
     tokens = 0
 
-    def __init__(self, agent_id: str, private_key: str, frames: Sequence[msgspec.Raw], digest: bytes) -> None:
+    def __init__(
+        self,
+        agent_id: str,
+        private_key: str,
+        frames: Sequence[msgspec.Raw],
+        digest: bytes,
+        first_seq: int,
+    ) -> None:
         self._agent_id = agent_id
-        self._seq = 0
+        self._seq = first_seq - 1
         self._frames = frames
         self._digest = digest
         self._key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(private_key))
@@ -145,7 +156,7 @@ def hosts(orders: Orders) -> list[Host]:
     values = [healthy(shape, n / SPREADS) for n in range(SPREADS)]
     if orders.kind == "batches":
         frames = [msgspec.Raw(msgspec.msgpack.encode(each)) for each in values]
-        return [Agent(*agent, frames, digest(encode(shape))) for agent in orders.agents]
+        return [Agent(*agent, frames, digest(encode(shape)), orders.first_seq) for agent in orders.agents]
     cells = [_remote.cells(each) for each in values]
     return [Writer(_remote.heads(shape, *names), cells, n) for n, names in enumerate(orders.agents)]
 
