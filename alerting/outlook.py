@@ -45,7 +45,7 @@ async def _past(conn: Connection, scope: HostScope, asked: Ahead, limit: float, 
     start = now - timedelta(seconds=PAST_S)
     wanted = dict(asked.attributes)
     found = await charts(
-        conn, scope.tenant_id, scope.host_id, asked.metric, wanted, start, now, int(PAST_S / STEP_S)
+        conn, scope.tenant_id, scope.host_id, {asked.metric}, wanted, start, now, int(PAST_S / STEP_S)
     )
     points = next((chart.points for chart in found if chart.attributes == wanted), [])
     known = [(p.at.timestamp(), p.min, p.max) for p in points if p.min is not None and p.max is not None]

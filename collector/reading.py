@@ -5,8 +5,9 @@ Frames are read here and nowhere else: there is no view, and nobody gets SQL on 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -21,6 +22,7 @@ from wire.layout import Layout
 from wire.problem import NotFound
 
 Connection = AsyncConnection[tuple[Any, ...]]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Latest:
 class Chart:
     """One series over a range of time."""
 
+    metric: str
     attributes: dict[str, str]
     interval_s: float
     points: list[Point]
@@ -131,46 +134,66 @@ async def charts(
     conn: Connection,
     tenant_id: int,
     host_id: int,
-    metric: str,
+    metrics: Collection[str],
     attributes: dict[str, str],
     start: datetime,
     end: datetime,
     points: int,
 ) -> list[Chart]:
-    """The host's series of ``metric`` that have ``attributes``: at most ``points`` steps, and the holes.
+    """The host's series of ``metrics`` that have ``attributes``: at most ``points`` steps, and the holes.
 
-    Long ranges are read from rollups, as far as these have come, and around them from what is finer."""
+    Long ranges are read from rollups, as far as these have come, and around them from what is finer. However
+    many series are asked for, a layout's rows are read once."""
     span = span_for(start, end, points)
     read = list(pieces(start, end, span, await progress(conn) if span else {}))
     origin = floor(start, span) if span else start
     step = aligned(step_for(origin, end, points), span)
-    parts: dict[tuple[tuple[str, str], ...], list[tuple[float, list[Point]]]] = {}
+    parts: dict[Identity, list[tuple[float, list[Point]]]] = {}
     for layout_id, layout in (await layouts_of(conn, tenant_id, host_id)).items():
-        for index, series in enumerate(layout.series, start=1):
-            if series.metric != metric or not matches(attributes, series.attributes):
-                continue
-            row = {"tenant_id": tenant_id, "host_id": host_id, "layout_id": layout_id, "index": index}
-            for piece in read:
-                rows = await _points(conn, row, piece, origin, step)
-                part = (layout.interval_s, [Point(*found) for found in rows])
-                parts.setdefault(identity(series)[1], []).append(part)
-    return [_chart(dict(key), found, step) for key, found in sorted(parts.items())]
+        wanted = _wanted(layout, metrics, attributes)
+        row = {"tenant_id": tenant_id, "host_id": host_id, "layout_id": layout_id, "indexes": list(wanted)}
+        for piece in read if wanted else ():
+            found = await _points(conn, row, piece, origin, step)
+            for index, key in wanted.items():
+                parts.setdefault(key, []).append((layout.interval_s, found.get(index, [])))
+    return [_chart(key, found, step) for key, found in sorted(parts.items())]
+
+
+def _wanted(layout: Layout, metrics: Collection[str], attributes: dict[str, str]) -> dict[int, Identity]:
+    """Indexes of the values that are asked for, counted from 1 as PostgreSQL does."""
+    return {
+        index: identity(series)
+        for index, series in enumerate(layout.series, start=1)
+        if series.metric in metrics and matches(attributes, series.attributes)
+    }
 
 
 async def _points(
     conn: Connection, series: dict[str, Any], piece: Piece, origin: datetime, step: timedelta
-) -> list[tuple[Any, ...]]:
+) -> dict[int, list[Point]]:
+    """The steps of each series, by its index; in binary format, an array per column."""
     query = {FIVE: Q.five_points, HOUR: Q.hour_points}.get(piece.span, Q.series_points)
     span = {"start": piece.start, "end": piece.end, "origin": origin, "step_s": step.total_seconds()}
-    return await (await conn.execute(query, series | span)).fetchall()
+    async with conn.cursor(binary=True) as cursor:
+        rows = await (await cursor.execute(query, series | span)).fetchall()
+    times: dict[int, datetime] = {}
+    return {index: list(map(Point, _times(at, times), *columns)) for index, at, *columns in rows}
 
 
-def _chart(attributes: dict[str, str], parts: list[tuple[float, list[Point]]], step: timedelta) -> Chart:
+def _times(all_ms: list[int], known: dict[int, datetime]) -> list[datetime]:
+    """Each time made once: a page's series share their steps."""
+    for ms in all_ms:
+        if ms not in known:
+            known[ms] = _EPOCH + timedelta(milliseconds=ms)
+    return [known[ms] for ms in all_ms]
+
+
+def _chart(key: Identity, parts: list[tuple[float, list[Point]]], step: timedelta) -> Chart:
     interval_s = max(interval for interval, _ in parts)
     merged = merge(points for _, points in parts)
-    return Chart(
-        attributes, interval_s, with_holes(merged, interval=timedelta(seconds=interval_s), step=step)
-    )
+    metric, attributes = key
+    holed = with_holes(merged, interval=timedelta(seconds=interval_s), step=step)
+    return Chart(metric, dict(attributes), interval_s, holed)
 
 
 async def events(

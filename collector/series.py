@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from wire.layout import Series
 
@@ -42,9 +43,13 @@ def step_for(start: datetime, end: datetime, points: int) -> timedelta:
 
 
 def merge(parts: Iterable[Sequence[Point]]) -> list[Point]:
-    """One series out of the parts it has in several layouts; steps that occur in several are combined."""
+    """One series out of the parts it has in several layouts, each in time order; steps that occur in several
+    are combined."""
+    found = [part for part in parts if part]
+    if len(found) == 1:
+        return list(found[0])
     steps: dict[datetime, Point] = {}
-    for point in (point for part in parts for point in part):
+    for point in (point for part in found for point in part):
         other = steps.get(point.at)
         steps[point.at] = point if other is None else _combine(other, point)
     return [steps[at] for at in sorted(steps)]
@@ -63,11 +68,10 @@ def _combine(a: Point, b: Point) -> Point:
 def with_holes(points: Sequence[Point], *, interval: timedelta, step: timedelta) -> list[Point]:
     """``points`` with an empty point one step after each one that is followed by a hole."""
     longest = max(interval * GAP_INTERVALS, step * 2)
-    result: list[Point] = []
-    for point in points:
-        if result and point.at - result[-1].at > longest:
-            result.append(Point(result[-1].at + max(step, interval), None, None, None, 0))
-        result.append(point)
+    result = list(points)
+    holes = [n for n, (one, two) in enumerate(pairwise(points), start=1) if two.at - one.at > longest]
+    for n in reversed(holes):
+        result.insert(n, Point(points[n - 1].at + max(step, interval), None, None, None, 0))
     return result
 
 

@@ -117,6 +117,24 @@ async def test_series_are_chosen_by_their_attributes(front: Front) -> None:
     assert none == []
 
 
+async def test_a_page_of_charts_is_one_request(front: Front) -> None:
+    """Several metrics at once come to what each alone comes to, told apart by name, holes included."""
+    agent = await front.agent()
+    now = front.clock()
+    await agent.send(*((now - timedelta(seconds=10 * n), [n / 10, None if n % 2 else 0.5]) for n in range(9)))
+    await agent.send((now - timedelta(minutes=9), [0.7, 0.8]), layout=DISKS)
+    reader = await front.key(Role.READER)
+    names = ["system.cpu.utilization", "system.memory.utilization", "system.filesystem.utilization"]
+    query = {"host": await host_id(front, reader), "points": 200}
+    page = await get(front, "/v1/series", reader, **query, metric=names)
+    apart = [
+        chart for name in names for chart in await get(front, "/v1/series", reader, **query, metric=name)
+    ]
+    assert sorted(page, key=repr) == sorted(apart, key=repr)
+    assert [chart["metric"] for chart in page] == sorted(["system.filesystem.utilization", *names])
+    assert len({len(chart["points"]) for chart in page}) == 3
+
+
 async def test_events_come_newest_first_and_in_pages(front: Front) -> None:
     """Also when many have the same time."""
     agent = await front.agent()
