@@ -15,8 +15,8 @@ what each of the receiver's processes can do on one core; ``..._as_measured`` is
 
     samples_per_s                end to end
     ratio_vs_bare_copy           the same / (a); above 1: faster than bare COPY of rows on one connection
-    ratio_vs_bare_copy_by_cpu    the same by CPU alone, whoever else uses the machine: two cores that do nothing
-                                 but this, beside one, which is what a connection's server process can use
+    ratio_vs_bare_copy_by_cpu    the same by CPU alone, whoever else uses the machine: two whole cores for us,
+                                 beside the one that the server process of a connection can use
     cpu_s_per_million_samples    CPU of collectors and PostgreSQL together
     cpu_vs_bare_copy             the same / (a)'s; cpu_vs_prometheus, cpu_vs_victoria likewise
     bytes_per_sample_hot         frames and their index, as written
