@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from alerting import mutes_api, notes, reading, rules_api, stream
+from alerting import imports_api, mutes_api, notes, reading, rules_api, stream
 from alerting.access import caller, staff
 from alerting.alertmanager import api as alertmanager_api
 from alerting.published import State
@@ -41,6 +41,7 @@ def router(pool: Pool, settings: Settings, clock: Clock) -> APIRouter:
     _add_operations_routes(routes, pool, clock)
     rules_api.add_routes(routes, pool)
     mutes_api.add_routes(routes, pool, clock)
+    imports_api.add_routes(routes, pool, clock)
     routes.include_router(alertmanager_api.router(pool, settings, clock))
     return routes
 

@@ -1,6 +1,7 @@
 """The room's errors.
 
 AlertingError
+|- BadCalendar       a calendar of maintenance windows cannot be used; names every fault
 |- PackError         a rule pack, an override or a rule test cannot be accepted; names every fault
 `- StateError        stored evaluation state cannot be read (written by a newer release?)
 """
@@ -28,6 +29,14 @@ class Fault(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.field}: {self.message}"
+
+
+class BadCalendar(AlertingError):
+    """The calendar cannot be used: every fault as (event, what is wrong)."""
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(f"{event}: {message}" for event, message in self.faults))
 
 
 class PackError(AlertingError):

@@ -115,6 +115,16 @@ def occurrences(mute: Mute, start: datetime, end: datetime) -> list[Occurrence]:
     return [o for o in found if o.start <= end and o.end >= start]
 
 
+def last_end(mute: Mute, at: datetime) -> datetime | None:
+    """When a mute that covers ``at`` ends for good; None: it does not cover it, or comes again."""
+    now = occurrence_at(mute, at)
+    if now is None or not mute.recurrence:
+        return now.end if now else None
+    zone = ZoneInfo(mute.zone)
+    rule = read_recurrence(mute.recurrence, _wall(mute.starts_at, zone), zone)
+    return None if rule.after(_wall(now.start, zone)) else now.end
+
+
 @lru_cache(maxsize=4096)
 def _begins(text: str, first: datetime, zone: str, since: datetime, until: datetime) -> tuple[datetime, ...]:
     """Wall times at which a recurrence begins. Remembered, as a recurrence is counted from its first time on

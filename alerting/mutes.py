@@ -6,6 +6,7 @@ reason, so that the desk, which acts on transitions alone, learns of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,8 @@ from storage.sql import Queries
 
 Q = Queries.load("alerting")
 Connection = AsyncConnection[tuple[Any, ...]]
+ADDRESS = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
+"""A mail address, as far as its shape tells."""
 
 
 async def current(conn: Connection, tenant_ids: Collection[int], now: datetime) -> dict[int, list[Mute]]:
@@ -38,12 +41,15 @@ def read_mute(row: tuple[Any, ...]) -> Mute:
     return Mute(mute_id, kind, tuple(msgspec.convert(matchers, list[Matcher])), *rest)
 
 
-async def store(conn: Connection, tenant_id: int, mute: Mute) -> None:
-    """Put a mute in force; what fires already is told by the next sweep."""
+async def store(conn: Connection, tenant_id: int, mute: Mute, remind: str | None = None) -> None:
+    """Put a mute in force; what fires already is told by the next sweep. ``remind``: the address that is told
+    before a silence ends; None: the author's, if that is one."""
+    if remind is None and ADDRESS.fullmatch(mute.author):
+        remind = mute.author
     row = msgspec.structs.asdict(mute) | {
         "matchers": Jsonb([[m.label, m.op, m.pattern] for m in mute.matchers])
     }
-    await conn.execute(Q.store_mute, row | {"tenant_id": tenant_id})
+    await conn.execute(Q.store_mute, row | {"tenant_id": tenant_id, "remind": remind})
 
 
 async def cancel(conn: Connection, tenant_id: int, mute_id: UUID, by: str, now: datetime) -> bool:

@@ -37,6 +37,7 @@ Title = Annotated[str, Field(min_length=3, max_length=500, pattern=_PLAIN)]
 Label = Annotated[str, Field(min_length=1, max_length=100, pattern=_PLAIN)]
 Pattern = Annotated[str, Field(max_length=1000, pattern=_PLAIN)]
 Recurrence = Annotated[str, Field(default="", max_length=300, pattern=r"^[A-Za-z0-9=;,:+-]*$")]
+Address = Annotated[str | None, Field(max_length=320, pattern=f"^{mutes.ADDRESS.pattern}$")]
 Zone = Annotated[str | None, Field(default=None, max_length=64, pattern=r"^[A-Za-z0-9_+/-]*$")]
 
 
@@ -62,6 +63,10 @@ class SilenceBody(BaseModel):
     ends_at: Time
     recurrence: Recurrence
     zone: Zone
+    remind: Address = Field(
+        default=None,
+        description="Mail address that is told before it ends. Default: the author's, if it is one.",
+    )
 
 
 class MaintenanceBody(BaseModel):
@@ -126,7 +131,7 @@ def _add_cancel(routes: APIRouter, pool: Pool, clock: Clock, path: str) -> None:
         """End it now; what still fires is told by the next sweep."""
         who = caller(request, Role.SUPPORT)
         async with pool.connection() as conn:
-            tenant_id = await _tenant(conn, who, tenant)
+            tenant_id = await mutes_tenant(conn, who, tenant)
             if not await mutes.cancel(conn, tenant_id, mute_id, who.name, clock()):
                 raise NotFound("There is no such silence or window in force.")
 
@@ -142,14 +147,14 @@ def _add_make(routes: APIRouter, pool: Pool, clock: Clock) -> None:
             uuid4(), "silence", matchers, body.reason, who.name, start, body.ends_at, body.recurrence, zone
         )
         async with pool.connection() as conn:
-            return await _made(conn, who, body.tenant, mute, now)
+            return await _made(conn, who, body.tenant, mute, now, body.remind)
 
     @routes.post("/v1/maintenance", status_code=201)
     async def maintenance(request: Request, body: MaintenanceBody) -> MuteView:
         """Declare a maintenance window of a deployment, once or recurring in its own wall time."""
         who, now = caller(request, Role.SUPPORT), clock()
         async with pool.connection() as conn:
-            zone = body.zone or await _zone(conn, body.tenant, body.deployment)
+            zone = body.zone or await deployment_zone(conn, body.tenant, body.deployment)
             return await _made(conn, who, body.tenant, _window(body, who.name, zone), now)
 
 
@@ -163,17 +168,19 @@ def _window(body: MaintenanceBody, author: str, zone: str) -> Mute:
     )
 
 
-async def _made(conn: Connection, who: Principal, tenant: str, mute: Mute, now: datetime) -> MuteView:
+async def _made(
+    conn: Connection, who: Principal, tenant: str, mute: Mute, now: datetime, remind: str | None = None
+) -> MuteView:
     wrong = faults(mute)
     if mute.ends_at <= now and not mute.recurrence:
         wrong.append(("ends_at", "must lie in the future"))
     if wrong:
         raise Unprocessable("It cannot be accepted.", errors=[FieldError(*fault) for fault in wrong])
-    await mutes.store(conn, await _tenant(conn, who, tenant), mute)
+    await mutes.store(conn, await mutes_tenant(conn, who, tenant), mute, remind)
     return _view(tenant, mute, now)
 
 
-async def _tenant(conn: Connection, who: Principal, key: str) -> int:
+async def mutes_tenant(conn: Connection, who: Principal, key: str) -> int:
     """The tenant's id. Raises NotFound, also for a tenant that is not the caller's, and Forbidden for a key
     of one site: what mutes may reach the customer's other sites."""
     if who.deployment_id is not None:
@@ -187,7 +194,8 @@ async def _tenant(conn: Connection, who: Principal, key: str) -> int:
     return tenant_id
 
 
-async def _zone(conn: Connection, tenant: str, deployment: str) -> str:
+async def deployment_zone(conn: Connection, tenant: str, deployment: str) -> str:
+    """The IANA zone of a deployment. Raises NotFound."""
     given = {"tenant": tenant, "deployment": deployment}
     row = await (await conn.execute(Q.deployment_zone, given)).fetchone()
     if row is None:

@@ -386,6 +386,44 @@ WITH old AS (
 )
 DELETE FROM alert a USING old WHERE a.tenant_id = old.tenant_id AND a.alert_id = old.alert_id;
 
+-- name: forget_ended
+-- Alerts that ended long ago, with all that hangs on them; never an open one's.
+WITH old AS (
+    SELECT tenant_id, alert_id FROM alert
+     WHERE state IN ('resolved', 'stale') AND resolved_at < %(before)s
+     ORDER BY resolved_at LIMIT %(limit)s
+       FOR UPDATE SKIP LOCKED
+), steps AS (
+    DELETE FROM alert_transition t USING old
+     WHERE t.tenant_id = old.tenant_id AND t.alert_id = old.alert_id
+)
+DELETE FROM alert a USING old WHERE a.tenant_id = old.tenant_id AND a.alert_id = old.alert_id;
+
+-- name: forget_notices
+-- Notices that are done since long.
+DELETE FROM notice WHERE notice_id IN (
+    SELECT notice_id FROM notice WHERE done_at < %(before)s ORDER BY done_at LIMIT %(limit)s
+       FOR UPDATE SKIP LOCKED);
+
+-- name: ending_silences
+-- Silences that end soon and of which nobody was reminded, for one process at a time.
+SELECT m.tenant_id, t.key, m.remind, m.mute_id, m.kind, m.matchers, m.title, m.author, m.starts_at, m.ends_at,
+       m.recurrence, m.zone
+  FROM mute m JOIN tenant t ON t.tenant_id = m.tenant_id
+ WHERE m.kind = 'silence' AND m.cancelled_at IS NULL AND m.reminded_at IS NULL AND m.starts_at <= %(now)s
+   AND (m.recurrence <> '' OR (m.ends_at > %(now)s AND m.ends_at <= %(until)s))
+ ORDER BY m.tenant_id, m.mute_id
+   FOR UPDATE OF m SKIP LOCKED;
+
+-- name: reminded
+-- Its author has been reminded.
+UPDATE mute SET reminded_at = %(now)s WHERE tenant_id = %(tenant_id)s AND mute_id = %(mute_id)s;
+
+-- name: firing_labels
+-- What fires in a tenant, by its labels.
+SELECT labels || jsonb_build_object('priority', 'P' || priority) FROM alert
+ WHERE tenant_id = %(tenant_id)s AND state = 'firing';
+
 -- name: list_alerts
 -- Alerts by filter, newest first; the caller binds tenant and deployment.
 SELECT a.alert_id, t.key, d.key, a.host_id, h.name, a.rule_id, a.instance, a.problem_key, a.state, a.priority,
@@ -470,9 +508,36 @@ SELECT tenant_id, mute_id, kind, matchers, title, author, starts_at, ends_at, re
 
 -- name: store_mute
 -- A silence or a maintenance window.
-INSERT INTO mute (tenant_id, mute_id, kind, matchers, title, author, starts_at, ends_at, recurrence, zone, created_at)
+INSERT INTO mute (tenant_id, mute_id, kind, matchers, title, author, starts_at, ends_at, recurrence, zone, created_at,
+                  remind)
 VALUES (%(tenant_id)s, %(mute_id)s, %(kind)s, %(matchers)s, %(title)s, %(author)s, %(starts_at)s, %(ends_at)s,
-        %(recurrence)s, %(zone)s, now());
+        %(recurrence)s, %(zone)s, now(), %(remind)s);
+
+-- name: lock_calendar
+-- One import of a calendar at a time, to the end of the transaction.
+SELECT pg_advisory_xact_lock(hashtextextended(%(source)s, %(tenant_id)s));
+
+-- name: calendar_mutes
+-- What is in force of a calendar.
+SELECT mute_id, matchers, title, starts_at, ends_at, recurrence, zone
+  FROM mute WHERE tenant_id = %(tenant_id)s AND source = %(source)s AND cancelled_at IS NULL;
+
+-- name: import_mute
+-- A calendar's window: new, as it is now, or in force again.
+INSERT INTO mute AS m (tenant_id, mute_id, kind, matchers, title, author, starts_at, ends_at, recurrence, zone,
+                       created_at, source)
+VALUES (%(tenant_id)s, %(mute_id)s, %(kind)s, %(matchers)s, %(title)s, %(author)s, %(starts_at)s, %(ends_at)s,
+        %(recurrence)s, %(zone)s, now(), %(source)s)
+    ON CONFLICT (tenant_id, mute_id) DO UPDATE
+   SET matchers = excluded.matchers, title = excluded.title, author = excluded.author,
+       starts_at = excluded.starts_at, ends_at = excluded.ends_at, recurrence = excluded.recurrence,
+       zone = excluded.zone, cancelled_at = NULL, cancelled_by = NULL
+ WHERE m.source = excluded.source;
+
+-- name: cancel_mutes
+-- Ends windows that their calendar no longer has.
+UPDATE mute SET cancelled_at = %(now)s, cancelled_by = %(by)s
+ WHERE tenant_id = %(tenant_id)s AND mute_id = ANY (%(mute_ids)s::uuid[]) AND cancelled_at IS NULL;
 
 -- name: cancel_mute
 -- Ends a mute before its time.

@@ -75,5 +75,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     smtp_password: str = ""
     mail_from: str = "ucx-proactive@localhost"
     """Sender of notices by mail."""
+    silence_reminder_s: float = 3600.0
+    """So long before a silence ends, its author and the receivers of notices are told, once; 0 = never."""
+    alert_days: Annotated[int, msgspec.Meta(ge=1)] = 400
+    """Alerts that have ended are kept for so long, with their transitions; as rollups are."""
+    notice_days: Annotated[int, msgspec.Meta(ge=1)] = 90
+    """Notices that were sent or given up are kept for so long."""
     never_fired_days: int = 7
     """Alerts that were pending and never fired are forgotten after this many days."""

@@ -10,14 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
 import psycopg
 from psycopg import AsyncConnection
 
-from alerting import ahead, compound_sweep, frontdoor, metrics, mutes, outlook, shadow, silence_sweep
+from alerting import (
+    ahead,
+    compound_sweep,
+    frontdoor,
+    metrics,
+    mutes,
+    outlook,
+    retention,
+    shadow,
+    silence_sweep,
+)
 from alerting.alertmanager import push
 from alerting.evaluator import Evaluator
 from alerting.forecast import Foresight
@@ -171,7 +181,5 @@ class Sweep:
                 await retire_host(conn, HostKey(*row), self._clock())
 
     async def forget(self) -> None:
-        """Alerts that were only ever pending."""
-        before = self._clock() - timedelta(days=self._settings.never_fired_days)
-        async with self._pool.connection() as conn:
-            await conn.execute(Q.forget_never_fired, {"before": before})
+        """Alerts that were only ever pending, and what ended or was told long ago."""
+        await retention.forget(self._pool, self._settings, self._clock())

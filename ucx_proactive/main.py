@@ -27,6 +27,7 @@ COMMANDS = {
     "policy": ("policy", "Check support and paging policies."),
     "coverage": ("coverage", "Who is covered, when, and where there are gaps."),
     "rules": ("rules", "Check, test and load rule packs."),
+    "maintenance": ("maintenance", "Maintenance windows: import a customer's calendar."),
     "oncall": ("oncall", "Who is on call, paging switches."),
     "audit": ("audit", "Watch on-call from outside, through another provider."),
     "backup": ("backup", "Copy the whole database, and check the copy."),

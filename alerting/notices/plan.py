@@ -90,8 +90,14 @@ def _alert(candidate: Candidate, why: str) -> dict[str, Any]:
     }
 
 
+ENDING = "silence.ending"
+"""Type of a reminder that a silence ends; its shape: ``alerting/notices/reminder.py``."""
+
+
 def subject(said: dict[str, Any]) -> str:
     """The subject of a mail."""
+    if said.get("type") == ENDING:
+        return f"Silence ends soon: {said['data']['title']}"[:200]
     alerts = said["data"]["alerts"]
     if len(alerts) == 1:
         return f"[{alerts[0]['priority']}] {alerts[0]['notice']}: {alerts[0]['summary']}"[:200]
@@ -100,9 +106,22 @@ def subject(said: dict[str, Any]) -> str:
 
 def text(said: dict[str, Any]) -> str:
     """The text of a mail."""
+    if said.get("type") == ENDING:
+        return _ending(said["data"])
     lines = [
         f"{a['priority']} {a['tenant']}/{a['deployment']} {a['notice']}: {a['summary']} (since {a['since']})"
         for a in said["data"]["alerts"]
     ]
     more = said["data"]["more"]
     return "\n".join([*lines, *([f"... and {more} more."] if more else [])]) + "\n"
+
+
+def _ending(data: dict[str, Any]) -> str:
+    """The text of a reminder."""
+    lines = [
+        f"The silence '{data['title']}' of {data['author']} for {data['tenant']} ends at {data['ends_at']}.",
+        f"It covers {', '.join(data['matchers'])}.",
+        f"Alerts that fire under it now, and will be told when it has ended: {data['firing']}.",
+        f"To keep it, make another one; its id is {data['silence']}.",
+    ]
+    return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ from uuid import uuid4
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
+from alerting.notices import reminder
 from alerting.notices.plan import WINDOW, Candidate, chosen, document
 from alerting.notices.send import Later, Letter, Never, send
 from alerting.settings import Receiver, Settings
@@ -52,9 +53,15 @@ class Worker:
 
     async def once(self) -> None:
         """One look: plan, then send what is due."""
+        await self.remind()
         if self._settings.notice_receivers:
             await self.plan()
-            await self.deliver()
+        await self.deliver()
+
+    async def remind(self) -> None:
+        """Write the reminders of silences that end soon, in the transaction that says so."""
+        async with self._pool.connection() as conn, conn.transaction():
+            await reminder.write(conn, self._settings, self._clock())
 
     async def plan(self) -> None:
         """Write the messages that are due, one transaction for each receiver."""
@@ -122,6 +129,8 @@ class Worker:
         for receiver in self._settings.notice_receivers:
             if receiver.name == name:
                 return receiver
+        if name.startswith(reminder.MAIL):
+            return Receiver(name=name, kind="email", address=name.removeprefix(reminder.MAIL))
         raise Never("the settings do not name this receiver any more")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 
 DUE_FIRST = {
+    "alert_ended",
     # Read by workers over all tenants: what is due, parked, silent or expired, soonest first.
     "acknowledgement_parked",
     "alert_changed",
@@ -22,6 +23,7 @@ DUE_FIRST = {
     "paging_due",
     "pushed_alert_expiry",
     "ticket_due",
+    "mute_ending",
 }
 FOUND_WITHOUT_TENANT = {
     # A credential is all that its bearer sends: it says whose it is.
