@@ -14,6 +14,7 @@ so the log itself is asked now and then whether there is nothing.
 
 from __future__ import annotations
 
+import re
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -241,6 +242,10 @@ def xpath(channel: Channel, after: int | None = None) -> str:
     return f"*[System[{' and '.join(parts)}]]" if parts else "*"
 
 
+_SAYS_NOTHING = re.compile(r"(?:param\d+)?")
+"""A value's name that is only its number."""
+
+
 class Parsed(NamedTuple):
     """An event, taken apart."""
 
@@ -287,8 +292,8 @@ def parse(event: RawEvent) -> Parsed | None:
 def data(root: ET.Element) -> list[str]:
     """The event's own values, all that there is when its provider's texts are missing; with their names, by
     which redaction knows a user from a file."""
-    found = [(element.get("Name"), (element.text or "").strip()) for element in root.iter(f"{_NS}Data")]
-    return [f"{name}: {text}" if name else text for name, text in found if text]
+    found = [(element.get("Name") or "", (element.text or "").strip()) for element in root.iter(f"{_NS}Data")]
+    return [text if _SAYS_NOTHING.fullmatch(name) else f"{name}: {text}" for name, text in found if text]
 
 
 def _time_ms(text: str) -> int | None:

@@ -248,3 +248,14 @@ def test_no_planted_secret_leaves_the_host(
     line, secret = found
     sent, plain = (bytes_sent(way, f"{left}{line.format(text)}{right}") for text in (secret, "-"))
     assert leaks(sent, f"{plain}{left}{line.format('')}{right}", secret) == [], sent
+
+
+@given(letters, passwords)
+def test_named_values_of_an_event_without_texts_are_known_by_their_names(user: str, secret: str) -> None:
+    """A provider whose texts are not installed: the values come with their names, so that a user is known."""
+    said = {"TargetUserName": user, "param1": "7", "Password": secret}
+    inner = "".join(f"<Data Name='{name}'>{text}</Data>" for name, text in said.items())
+    record = _windows("", inner)
+    assert record is not None
+    sent = msgspec.json.encode(to_event(record, 1_795_000_000_000, 0)).decode()
+    assert "TargetUserName: [user]; 7; Password: [secret]" in sent
