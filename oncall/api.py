@@ -107,17 +107,17 @@ def _page_routes(routes: APIRouter, pool: Pool, clock: Clock) -> None:
         async with pool.connection() as conn:
             return {"pages": await published.stories(conn, wanted)}
 
-    @routes.get("/timelines/{ticket}", summary="Why somebody was (not) woken for a ticket, step by step")
-    async def timeline(request: Request, ticket: Number) -> dict[str, Any]:
+    @routes.get("/timelines/{number}", summary="Why somebody was (not) woken for a ticket, step by step")
+    async def timeline(request: Request, number: Number) -> dict[str, Any]:
         """Staff see all of it. A customer's key sees its own tickets: what happened and when, never who."""
         principal: Principal = request.state.principal
         principal.require(Role.READER)
         scope = principal.scope(None)
         async with pool.connection() as conn:
-            if not await published.known(conn, ticket, scope, principal.deployment_id):
-                raise NotFound(f"There is no ticket {ticket}.")
-            found = await published.stories(conn, published.Wanted(scope, ticket=ticket))
-        return {"ticket": ticket, "pages": found if scope is None else [published.told(s) for s in found]}
+            if not await published.known(conn, number, scope, principal.deployment_id):
+                raise NotFound(f"There is no ticket {number}.")
+            found = await published.stories(conn, published.Wanted(scope, ticket=number))
+        return {"ticket": number, "pages": found if scope is None else [published.told(s) for s in found]}
 
     @routes.post("/page-requests/{tenant_id}/{page_request_id}/acknowledge", summary="Take it in charge")
     async def acknowledge(

@@ -24,7 +24,6 @@ from ticketing.shapes import NewTicketBody
 Q = Queries.load("ticketing")
 Connection = AsyncConnection[Any]
 ACTOR = "on-call-line"
-TITLE = "Critical problem reported by telephone (on-call PIN)"
 
 
 async def handle(conn: Connection, settings: Settings, now: datetime, tenant_id: int, report_id: int) -> bool:
@@ -45,18 +44,20 @@ async def handle(conn: Connection, settings: Settings, now: datetime, tenant_id:
         outcome = "opened"
         actor = Actor(ACTOR, origin, tenant_id=tenant_id)
         text = f"The caller ({origin}) gave the right PIN and confirmed that it cannot wait. {why}"
-        case, _ = await reports.report(conn, settings, at, actor, _body(tenant, deployment, report_id, text))
+        case, _ = await reports.report(
+            conn, settings, at, actor, _body(tenant, deployment, report_id, caller, text)
+        )
     await conn.execute(Q.outcome_of_report, key | {"outcome": outcome, "ticket_id": case.ticket_id})
     return True
 
 
-def _body(tenant: str, deployment: str, report_id: int, text: str) -> NewTicketBody:
+def _body(tenant: str, deployment: str, report_id: int, caller: str, text: str) -> NewTicketBody:
     return NewTicketBody(
         tenant=tenant,
         deployment=deployment,
         channel="phone",
         priority=CRITICAL,
-        title=TITLE,
+        title=f"Critical problem reported by telephone, call back {caller or '(number withheld)'}",
         description=text,
         language="en",
         problem=f"on-call-line-{report_id}",

@@ -124,6 +124,8 @@ async def test_a_right_pin_and_key_four_ring_the_technician_like_any_critical_ti
     assert line.here.called() == [ANNA]
     [(reason,)] = await line.rows("SELECT reason FROM page_request")
     assert "latinum" in reason
+    heard = " ".join(line for call in line.here.exchange.calls.values() for line in call.lines)
+    assert f"call back {CALLER}" in heard, "the technician hears whom to call back"
 
 
 async def test_a_phone_of_the_simulator_rings_us_by_its_control_api_and_page(line: Line) -> None:
