@@ -129,10 +129,11 @@ class Systemd:
         return parse(self._ask("show", wanted, "--", *units), units)
 
     def installed(self) -> Sequence[str]:
-        """Services whose unit file is there; templates stand for none."""
+        """Services whose unit file is there; templates are none, aliases stand for one that is there."""
         found = self._ask("list-unit-files", "--type=service", "--no-legend", "--plain")
-        names = (line.split(None, 1)[0] for line in found.splitlines() if line.strip())
-        return [name.removesuffix(".service") for name in names if "@." not in name]
+        rows = (line.split() for line in found.splitlines())
+        units = (row[0] for row in rows if len(row) > 1 and row[1] != "alias")
+        return [name.removesuffix(".service") for name in units if "@." not in name]
 
     def _ask(self, *question: str) -> str:
         try:

@@ -25,7 +25,7 @@ from agent.events.winlog import Cursor, Edges, NotThere, RawEvent, Stale
 
 _BATCH = 32
 _WAIT_MS = 2000
-"""For the event log service itself; not for events."""
+"""For the answer to a query; a subscription has it, or has nothing now."""
 _PROVIDERS = 16
 _MAX_MESSAGE = 16_384
 _TIMEOUT = 1460
@@ -88,7 +88,7 @@ class SystemEventLog:
 
     def _next(self, subscription: Any, most: int) -> Any:
         try:
-            return win32evtlog.EvtNext(subscription, most, _WAIT_MS)
+            return win32evtlog.EvtNext(subscription, most, 0)
         except pywintypes.error as fault:
             if fault.winerror == _TIMEOUT:
                 return ()

@@ -208,10 +208,21 @@ def _options(arguments: Sequence[str] | None) -> Options:
     return Options(parsed.state_dir, config, parsed.config is not None)
 
 
+class AgentLog(RotatingFileHandler):
+    """Windows renames no file that somebody has open: while a person looks at the log, it goes on growing
+    instead of losing every line."""
+
+    def doRollover(self) -> None:
+        try:
+            super().doRollover()
+        except OSError:
+            self.stream = self._open()
+
+
 def _log_to_file(options: Options) -> None:
     """A log that cannot be written does not keep the agent from running."""
     try:
-        handler: logging.Handler = RotatingFileHandler(
+        handler: logging.Handler = AgentLog(
             options.state_dir / "agent.log", maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
         )
     except OSError:

@@ -103,7 +103,8 @@ def test_a_pattern_means_the_units_that_are_installed(tmp_path: Path) -> None:
         tmp_path,
         """case $1 in
 list-unit-files) printf 'ucx-core.service enabled enabled\\nucx-web.service enabled enabled\\n'
-                 printf 'ucx-job@.service static -\\nssh.service enabled enabled\\n' ;;
+                 printf 'ucx-job@.service static -\\nssh.service enabled enabled\\n'
+                 printf 'ucx-portal.service alias -\\n' ;;
 *) printf 'Id=ucx-web.service\\nLoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\n' ;;
 esac""",
     )

@@ -50,7 +50,7 @@ class Entry(NamedTuple):
             f"<EventID Qualifiers='49152'>{self.event_id}</EventID><Level>{self.level}</Level>"
             f"<TimeCreated SystemTime='{self.time}'/>"
             f"<EventRecordID>{self.number}</EventRecordID><Channel>{escape(channel)}</Channel>"
-            f"</System><EventData><Data Name='param1'>{escape(self.text)}</Data></EventData></Event>"
+            f"</System><EventData><Data>{escape(self.text)}</Data></EventData></Event>"
         )
 
 
@@ -200,6 +200,7 @@ class EvtLog:
         assert Flags == 0
         assert Count > 0
         assert Timeout != -1, "waiting for ever would hang the check"
+        assert ResultSet.kind == "query" or Timeout == 0, "a look at a subscription must not wait for events"
         content = ResultSet.content
         assert ResultSet.open, "a closed result set was used"
         self._channel(content["name"], "EvtNext")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -343,6 +344,31 @@ def test_the_service_measures_and_stops_in_good_order(
     assert "stopped" in log
     assert json.loads((tmp_path / "status.json").read_text())["stopped"] is True
     assert ledger.batches
+
+
+@fakes_only
+def test_a_log_that_somebody_looks_at_loses_no_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The rename fails: it grows on, and turns over when the person has gone.
+
+    Broken twin: the standard library's handler loses each line from then on."""
+    world = World()
+    Scm(world)
+    Dispatcher(world)
+    with on_windows(world, monkeypatch, "agent.windows.host") as (host,):
+        log = host.AgentLog(tmp_path / "agent.log", maxBytes=200, backupCount=2, encoding="utf-8")
+        with monkeypatch.context() as looking:
+            looking.setattr(os, "rename", _refuse)
+            for number in range(20):
+                log.emit(logging.makeLogRecord({"msg": f"line {number:02} {'x' * 20}"}))
+        assert len((tmp_path / "agent.log").read_text().splitlines()) == 20
+        log.emit(logging.makeLogRecord({"msg": "after"}))
+        log.close()
+    assert (tmp_path / "agent.log").read_text() == "after\n"
+    assert len((tmp_path / "agent.log.1").read_text().splitlines()) == 20
+
+
+def _refuse(*_: object) -> None:
+    raise PermissionError(13, "The process cannot access the file")
 
 
 @fakes_only
