@@ -41,6 +41,7 @@ from collector.shapes import (
     TokenMade,
 )
 from storage.pool import Pool
+from storage.replica import ReadPool
 from wire.access import Principal, Role
 from wire.batch import Severity
 from wire.clock import Clock
@@ -51,12 +52,18 @@ ENROL = "/v1/enrol"
 DAY = timedelta(days=1)
 
 
-def router(pool: Pool, settings: CollectorSettings, clock: Clock, directory: Directory) -> APIRouter:
-    """All routes of this module, ready to be included."""
+AS_OF = "UCX-As-Of"
+"""Header of what may come from a replica: everything committed until this time is in the answer."""
+
+
+def router(
+    pool: Pool, settings: CollectorSettings, clock: Clock, directory: Directory, reads: ReadPool
+) -> APIRouter:
+    """All routes of this module, ready to be included; ``reads``: where charts and events are read."""
     routes = APIRouter(tags=["collector"])
     _add_agent_routes(routes, pool, settings, clock, directory)
-    _add_host_routes(routes, pool, settings, clock)
-    _add_history_routes(routes, pool, clock)
+    _add_host_routes(routes, pool, settings, clock, reads)
+    _add_history_routes(routes, pool, reads, clock)
     _add_key_routes(routes, pool, clock, directory)
     _add_admin_routes(routes, pool, clock, directory)
     return routes
@@ -119,7 +126,9 @@ def _add_agent_routes(
         return FactsStored(facts=merged)
 
 
-def _add_host_routes(routes: APIRouter, pool: Pool, settings: CollectorSettings, clock: Clock) -> None:
+def _add_host_routes(
+    routes: APIRouter, pool: Pool, settings: CollectorSettings, clock: Clock, reads: ReadPool
+) -> None:
     @routes.get("/v1/hosts")
     async def list_hosts(
         request: Request,
@@ -146,16 +155,18 @@ def _add_host_routes(routes: APIRouter, pool: Pool, settings: CollectorSettings,
         return found[0]
 
     @routes.get("/v1/hosts/{host_id}/latest")
-    async def get_latest(request: Request, host_id: Id) -> list[reading.Latest]:
+    async def get_latest(request: Request, response: Response, host_id: Id) -> list[reading.Latest]:
         """The newest reading of each of the host's series."""
         who = caller(request, Role.READER)
         since = clock() - timedelta(days=settings.frame_retention_days)
         async with pool.connection() as conn:
             tenant_id = await reading.tenant_of(conn, who, host_id)
-            return await reading.latest(conn, tenant_id, host_id, since)
+        async with reads.view() as view:
+            response.headers[AS_OF] = view.as_of.isoformat()
+            return await reading.latest(view.conn, tenant_id, host_id, since)
 
 
-def _add_history_routes(routes: APIRouter, pool: Pool, clock: Clock) -> None:
+def _add_history_routes(routes: APIRouter, pool: Pool, reads: ReadPool, clock: Clock) -> None:
     @routes.get("/v1/series", response_model=list[reading.Chart])
     async def get_series(
         request: Request,
@@ -174,13 +185,16 @@ def _add_history_routes(routes: APIRouter, pool: Pool, clock: Clock) -> None:
         wanted = _attributes(attributes)
         async with pool.connection() as conn:
             tenant_id = await reading.tenant_of(conn, who, host)
-            found = await reading.charts(conn, tenant_id, host, set(metric), wanted, start, end, points)
+        async with reads.view() as view:
+            found = await reading.charts(view.conn, tenant_id, host, set(metric), wanted, start, end, points)
+            headers = {AS_OF: view.as_of.isoformat()}
         # Encoded at once: to check so many points a second time would cost more than to read them.
-        return Response(msgspec.json.encode(found), media_type="application/json")
+        return Response(msgspec.json.encode(found), headers=headers, media_type="application/json")
 
     @routes.get("/v1/events")
     async def list_events(
         request: Request,
+        response: Response,
         host: HostParameter,
         from_: Annotated[Time | None, Query(alias="from", description="Default: a day before 'to'")] = None,
         to: Annotated[Time | None, Query(description="Default: now")] = None,
@@ -196,8 +210,10 @@ def _add_history_routes(routes: APIRouter, pool: Pool, clock: Clock) -> None:
         before = (before_time, before_key) if before_time else None
         async with pool.connection() as conn:
             tenant_id = await reading.tenant_of(conn, who, host)
+        async with reads.view() as view:
+            response.headers[AS_OF] = view.as_of.isoformat()
             return await reading.events(
-                conn,
+                view.conn,
                 tenant_id,
                 host,
                 start,

@@ -100,3 +100,7 @@ RETURNING failures;
 -- Jobs that failed several rounds in a row, the longest failing first.
 SELECT job, subject, failing_since, failures, error FROM upkeep_job
 WHERE failures >= %(at_least)s ORDER BY failing_since, job, subject;
+
+-- name: replica_state
+-- Whether this server is a replica, the time of the newest commit that it has replayed, and its time now.
+SELECT pg_is_in_recovery(), pg_last_xact_replay_timestamp(), clock_timestamp();

@@ -22,6 +22,7 @@ import ticketing.api
 import ticketing.desk
 from collector.directory import Directory
 from storage.pool import Pool
+from storage.replica import ReadPool
 from ucx_proactive import upkeep_alarm
 from ucx_proactive.contract import contract_limit_s
 from ucx_proactive.settings import Role, Rooms
@@ -40,9 +41,11 @@ PUBLIC_PREFIXES = (
 )
 
 
-def routers(pool: Pool, rooms: Rooms, clock: Clock, directory: Directory) -> Iterator[APIRouter]:
-    """The routes of every room."""
-    yield collector.api.router(pool, rooms.collector, clock, directory)
+def routers(
+    pool: Pool, rooms: Rooms, clock: Clock, directory: Directory, reads: ReadPool | None = None
+) -> Iterator[APIRouter]:
+    """The routes of every room. ``reads``: where charts and events are read; None: from ``pool``."""
+    yield collector.api.router(pool, rooms.collector, clock, directory, reads or ReadPool(pool))
     yield alerting.api.router(pool, rooms.alerting, clock)
     yield ticketing.api.router(pool, rooms.ticketing, clock)
     yield oncall.api.router(pool, rooms.oncall, clock)

@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
@@ -39,6 +40,7 @@ from collector.settings import CollectorSettings
 from storage.embedded import EmbeddedServer
 from storage.migrate import migrate
 from storage.pool import Pool, open_pool
+from storage.replica import ReadPool
 from ucx_proactive import health, logs, web
 from ucx_proactive.database import leave_note, own_server
 from ucx_proactive.problems import rendered
@@ -131,7 +133,8 @@ async def run(settings: Settings, rooms: Rooms, url: str, server: EmbeddedServer
     async with contextlib.AsyncExitStack() as stack:
         ingest_pool = await _pool(stack, url, rooms.collector.committers + 4)
         work_pool = await _pool(stack, url, settings.database_connections)
-        process = Process(settings, rooms, ingest_pool, work_pool, utcnow)
+        reads = await _reads(stack, settings, work_pool)
+        process = Process(settings, rooms, ingest_pool, work_pool, utcnow, reads)
         if server is not None:
             process.supervisor.add("database", lambda halt: _watch_database(server, url, halt, stop))
         await process.prepare()
@@ -146,6 +149,13 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+async def _reads(stack: contextlib.AsyncExitStack, settings: Settings, primary: Pool) -> ReadPool:
+    if settings.read_database_url is None:
+        return ReadPool(primary)
+    replica = await _pool(stack, settings.read_database_url.get_secret_value(), settings.database_connections)
+    return ReadPool(primary, replica, timedelta(seconds=settings.read_lag_s))
 
 
 async def _pool(stack: contextlib.AsyncExitStack, url: str, size: int) -> Pool:
@@ -163,7 +173,13 @@ class Process:
     """The parts of one process, put together. Tests build one on a loop of their own."""
 
     def __init__(
-        self, settings: Settings, rooms: Rooms, ingest_pool: Pool, work_pool: Pool, clock: Clock
+        self,
+        settings: Settings,
+        rooms: Rooms,
+        ingest_pool: Pool,
+        work_pool: Pool,
+        clock: Clock,
+        reads: ReadPool | None = None,
     ) -> None:
         self.settings = settings
         self.supervisor = Supervisor()
@@ -185,7 +201,7 @@ class Process:
                 self.supervisor.add(name, work)
         all_routers = [
             health.router(work_pool, self.supervisor, self.registry),
-            *routers(work_pool, rooms, clock, self.directory),
+            *routers(work_pool, rooms, clock, self.directory, reads),
         ]
         self.app = web.build(all_routers, ingest, self.directory)
 

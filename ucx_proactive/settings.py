@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     """Where the embedded database lives when no ``database_url`` is given."""
     database_url: SecretStr | None = None
     """An existing PostgreSQL; None = our own in ``data_dir``."""
+    read_database_url: SecretStr | None = None
+    """A streaming replica that charts, newest values and events are read from; None = the primary."""
+    read_lag_s: float = Field(default=30.0, gt=0)
+    """A replica whose newest commit is older than this is passed over for the primary, in seconds."""
     database_connections: int = Field(default=12, ge=4, le=200)
     """Most connections to the database from this process."""
     roles: tuple[Role, ...] = ROLES

@@ -30,6 +30,9 @@ def serve(
     database_url: Annotated[
         str | None, typer.Option(help="An existing PostgreSQL instead of our own.")
     ] = None,
+    read_database_url: Annotated[
+        str | None, typer.Option(help="A replica of it, to read charts and events from.")
+    ] = None,
     roles: Annotated[
         str | None, typer.Option(help=f"all, or some of {','.join(ROLES)} (separated by commas). [all]")
     ] = None,
@@ -47,6 +50,7 @@ def serve(
         "port": port,
         "data_dir": data_dir,
         "database_url": database_url,
+        "read_database_url": read_database_url,
         "roles": _roles(roles),
         "public_url": public_url,
         "log_level": log_level,
