@@ -48,6 +48,21 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
+class _Tunnelled(http.client.HTTPSConnection):
+    """Before Python 3.12 an IPv6 address is asked of a proxy without its brackets, which none understands."""
+
+    _tunnel_host: str | None
+
+    def _tunnel(self) -> None:
+        host = self._tunnel_host
+        if host and ":" in host:
+            self._tunnel_host = f"[{host}]"
+        try:
+            super()._tunnel()  # type: ignore[misc]  # the standard library's own, absent from its stubs
+        finally:
+            self._tunnel_host = host
+
+
 class Transport:
     """One connection to the collector, one request at a time."""
 
@@ -132,7 +147,7 @@ class Transport:
     def _unopened(self, via: tuple[str, int]) -> http.client.HTTPConnection:
         if self._tls is None:
             return http.client.HTTPConnection(*via, timeout=CONNECT_TIMEOUT_S)
-        connection = http.client.HTTPSConnection(*via, timeout=CONNECT_TIMEOUT_S, context=self._tls)
+        connection = _Tunnelled(*via, timeout=CONNECT_TIMEOUT_S, context=self._tls)
         if self._proxy is not None:
             connection.set_tunnel(self._host, self._port, _proxy_headers(self._proxy))
         return connection

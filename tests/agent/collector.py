@@ -47,6 +47,8 @@ class Ledger:
         self.sent_at: list[int] = []
         self.clock_ahead_s = 0.0
         self.faults: list[str] = []
+        self.gave = 0
+        """Megabytes that a misbehaviour could get rid of."""
 
     @property
     def frames(self) -> list[tuple[bytes, int, tuple[float | None, ...]]]:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import delivery
 from agent.clock import Timekeeper
-from agent.shipper import Shipper
+from agent.shipper import Shipper, gzipped
 from agent.spool import Spool
 from agent.token import TokenMaker
 from agent.transport import Transport
@@ -137,6 +137,48 @@ def endless(handler: Handler) -> None:
         handler.wfile.write(b" " * 65_536)
 
 
+def gigabyte(handler: Handler) -> None:
+    """As much as the agent will read, declared as 1 GB."""
+    handler.wfile.write(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1073741824\r\n\r\n"
+    )
+    for _ in range(1024):
+        handler.wfile.write(b" " * 1_048_576)
+        handler.server.ledger.gave += 1
+
+
+def endless_headers(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    for number in range(1 << 20):
+        handler.wfile.write(b"X-%d: %s\r\n" % (number, b"a" * 60_000) * 16)
+        handler.server.ledger.gave += 1
+
+
+def long_header(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    for _ in range(1024):
+        handler.wfile.write(b"a" * 1_048_576)
+        handler.server.ledger.gave += 1
+
+
+def bomb(handler: Handler) -> None:
+    """A megabyte that says of itself that it is compressed, and would be a gigabyte."""
+    packed = gzipped(b" " * (1 << 25)) * 32
+    handler.answer(200, packed, Content_Encoding="gzip")
+
+
+def endless_chunks(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(1024):
+        handler.wfile.write(b"100000\r\n" + b" " * 1_048_576 + b"\r\n")
+        handler.server.ledger.gave += 1
+
+
+def lying_chunk(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 60_000 + b"\r\n{}")
+    handler.close_connection = True
+
+
 def hang_up(handler: Handler) -> None:
     handler.connection.shutdown(socket.SHUT_RDWR)
     handler.close_connection = True
@@ -173,6 +215,12 @@ NO_RECEIPTS = {
     "an answer that is cut off": cut_off,
     "an answer without end": endless,
     "a header that drips": drip,
+    "a gigabyte": gigabyte,
+    "headers without end": endless_headers,
+    "a header without end": long_header,
+    "a compression bomb": bomb,
+    "chunks without end": endless_chunks,
+    "a chunk that claims more bytes than there are": lying_chunk,
     "a connection that breaks": hang_up,
     "something that is not HTTP": garbage,
 }
@@ -190,6 +238,7 @@ def test_what_is_no_receipt_keeps_the_batch(bench: Bench, answer: Callable[[Hand
     assert bench.waiting() == 1
     assert bench.shipper.condition.trouble
     assert bench.ledger.batches == []
+    assert bench.ledger.gave < 32, "megabytes that were read, or lie in the kernel's buffers"
     bench.run()
     assert bench.waiting() == 0
     assert len(bench.ledger.frames) == 1

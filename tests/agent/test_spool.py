@@ -281,8 +281,8 @@ def test_random_corruption_never_stops_the_spool_nor_changes_what_it_sends(
     """Bytes overwritten or cut off anywhere: whatever is still given out is exactly what was put in, under
     its own number, and new readings are taken.
 
-    Broken twin: a check at opening that leaves the indexes out (quick_check) finds no damage in 2 of 1,000, and
-    what the index has lost is never given out."""
+    Broken twin: a check at opening that leaves the indexes out (quick_check) finds no damage in 2 of 1,000,
+    and what the index has lost is never given out."""
     monkeypatch.setattr("agent.store._PRAGMAS", (*_PRAGMAS, "synchronous=OFF"))  # durability is tested apart
     chance = random.Random(4711)
     sound, put = sound_spool(tmp_path, chance)

@@ -6,6 +6,7 @@ import select
 import socket
 import threading
 from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from agent.finding import Level
 from agent.options import Options
 from agent.proxy import DIRECT, Proxy, choose, fault_of_proxy, parse
 from agent.transport import NotTrusted, Transport, Unreachable
-from tests.agent.collector import Collector
+from tests.agent.collector import Collector, Handler, Ledger
 from tests.agent.tls import Authority, ConnectProxy, secure
 
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
@@ -163,3 +164,71 @@ def test_which_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_proxy_is_refused(text: str) -> None:
     """In the configuration and on the command line."""
     assert fault_of_proxy(text)
+
+
+# ---- IPv6, and who answers in the collector's place ----------------------------------------------------
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_a_collector_named_by_an_ipv6_address(authority: Authority) -> None:
+    """Directly, in the Host header, and through a proxy: always in brackets."""
+    seen: list[str] = []
+
+    class Six(Handler):
+        def behave(self) -> None:
+            seen.append(self.headers["Host"])
+            super().behave()
+
+    class SixCollector(Collector):
+        address_family = socket.AF_INET6
+
+        def __init__(self) -> None:
+            ThreadingHTTPServer.__init__(self, ("::1", 0), Six)
+            self.ledger = Ledger()
+
+    with SixCollector() as collector, ConnectProxy() as proxy:
+        port = collector.server_address[1]
+        plain = Transport(f"http://[::1]:{port}")
+        assert plain.request("POST", "/v1/batches", b"", {}).status == 401
+        plain.close()
+        assert seen == [f"[::1]:{port}"]
+        through = Transport(f"https://[::1]:{port}", authority.ca_file, proxy=parse(proxy.url), total_s=2.0)
+        with pytest.raises(Unreachable):  # there is no TLS behind it: what was asked of the proxy matters
+            through.request("POST", "/v1/batches", b"", {})
+        assert proxy.asked[0][0] == f"[::1]:{port}"
+
+
+def test_a_name_whose_first_address_is_dead_is_reached_by_the_next(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dual stack: the IPv6 address is announced and does not answer."""
+    port = collector.server_address[1]
+    both = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 9, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    transport = Transport(f"http://collector.test:{port}")
+    assert transport.request("POST", "/v1/batches", b"", {}).status == 401
+    transport.close()
+
+
+def test_doctor_names_a_proxy_that_answers_in_the_collectors_place(
+    tmp_path: Path, authority: Authority
+) -> None:
+    """Its certificate is trusted, as a company's inspecting proxy's is; the page is its own: the agent
+    deletes nothing (tests/agent/test_shipper.py), and the administrator learns why nothing arrives."""
+
+    class Inspecting(Handler):
+        def behave(self) -> None:
+            self.answer(200, b"<html>This site is categorised as: software</html>", "text/html")
+
+    collector = Collector()
+    collector.RequestHandlerClass = Inspecting
+    url = secure(collector, authority.certificate())
+    with collector:
+        options = Options(tmp_path, tmp_path / "none.yaml", False, url, authority.ca_file)
+        found = {finding.subject: finding for finding in examine(options)}
+    assert found["collector"].level is Level.PROBLEM
+    assert "text/html" in found["collector"].what
+    assert "answers in its place: nothing is deleted" in found["collector"].do

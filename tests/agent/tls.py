@@ -78,7 +78,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
             self.send_error(self.server.refuse)
             return
         host, _, port = self.path.rpartition(":")
-        with socket.create_connection((host, int(port)), 5) as there:
+        with socket.create_connection((host.strip("[]"), int(port)), 5) as there:
             self.send_response_only(200)
             self.end_headers()
             _splice(self.connection, there)
