@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from agent import VERSION, status
+from agent import VERSION, lastgood, status
 from agent.address import fault_of_url
 from agent.checks.own import OwnState
 from agent.clock import Timekeeper
@@ -43,7 +43,7 @@ _HOUSEKEEPING_S = 60.0
 _SHUTDOWN_S = 5.0
 
 
-class BadAddress(Exception):
+class BadAddress(ValueError):
     """The collector's address cannot be used; the message says why."""
 
 
@@ -53,7 +53,7 @@ class Agent:
     def __init__(self, options: Options, clock: Clock = utcnow) -> None:
         self.inbox: SimpleQueue[str] = SimpleQueue()
         self._options = options
-        self._config = load_config(options.config_file, required=options.config_given)
+        self._config, self._refused = lastgood.load(options, self._try_out)
         self._set_log_level()
         self._identity = load_identity(options.state_dir)
         self._source: Source = for_this_system()
@@ -83,6 +83,12 @@ class Agent:
         self._enrolled_anew = False
         self._started_s = self._time.raw_s()
         self._told_delivery = False
+        if not self._refused:
+            lastgood.keep(options)
+
+    def _try_out(self, config: Config) -> None:
+        """What a configuration says of the way to the collector is used once, without asking."""
+        make_transport(self._options, config, load_identity(self._options.state_dir))
 
     def _ship_every_s(self) -> float:
         """With an interval given by hand, each tick is sent at once (unless that is given too)."""
@@ -182,6 +188,8 @@ class Agent:
         if is_another(self._identity.machine, fingerprint()):
             self._outbox.event("host.machine", "The agent's files were made on another machine.")
         facts = {"agent.version": VERSION, "os.type": sys.platform, "os.version": platform.release()[:200]}
+        if self._refused:
+            self._outbox.event("config.refused", f"The configuration is faulty: {self._refused}")
         self._outbox.event("agent.start", f"ucx-agent {VERSION} started.", facts)
         log.info("ucx-agent %s measures host '%s'", VERSION, self._identity.host)
         log.info("the first readings go out in about %.0f s; until then all is quiet", self._ship_every_s())
@@ -216,7 +224,8 @@ class Agent:
             log.warning("the configuration is refused, the last good one runs on: %s", fault)
             self._outbox.event("config.refused", f"The changed configuration is faulty: {fault}")
             return
-        self._config = config
+        self._config, self._refused = config, ""
+        lastgood.keep(self._options)
         self._shipper.use(transport)
         self._outbox.ship_every_s = self._ship_every_s()
         self._measurer = self._make_measurer()

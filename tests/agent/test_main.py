@@ -226,6 +226,40 @@ def test_a_faulty_reload_is_refused_and_reported(tmp_path: Path, collector: Coll
     assert not any("disk" in series.metric for series in smallest.series)
 
 
+@posix_only
+@pytest.mark.parametrize(
+    "faulty",
+    ["colour: blue\n", "collector_url: http://collector.example.com\n"],
+    ids=["unknown key", "plain http"],
+)
+def test_a_host_that_starts_anew_with_a_faulty_file_runs_on_the_last_good_one(
+    tmp_path: Path, collector: Collector, faulty: str
+) -> None:
+    """Somebody edited it and nobody reloaded; then the machine restarts at night: it goes on measuring, by
+    the configuration of before, and tells the collector. Without one before, it says what is wrong."""
+    config, state = tmp_path / "agent.yaml", tmp_path / "state"
+    enrol(state, collector)
+    config.write_text(faulty)
+    first = agent(state, "run", "--config", str(config))
+    assert first.returncode in (1, 2)
+    config.write_text("disable: [network, disk]\n")
+    with start(state, "--config", str(config)) as running:
+        wait_for(lambda: len(collector.ledger.frames) >= 2)
+        running.terminate()
+    config.write_text(faulty)
+    before = len(collector.ledger.frames)
+    with start(state, "--config", str(config)) as running:
+        wait_for(lambda: len(collector.ledger.frames) > before + 2)
+        wait_for(lambda: "config.refused" in events(collector.ledger))
+        running.terminate()
+        assert running.wait(20) == 0
+    assert not any(
+        series.metric.startswith(("system.disk", "system.network"))
+        for layout in collector.ledger.layouts.values()
+        for series in layout.series
+    )
+
+
 @pytest.mark.kill
 @posix_only
 def test_kill_at_random_moments_loses_no_acknowledged_frame_and_doubles_none(
