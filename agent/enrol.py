@@ -119,12 +119,14 @@ def enrol(
         _leave_nothing(state, state / pending if fresh else None, made=made)
         raise
     identity = Identity(
-        answer.agent_id, answer.tenant, answer.deployment, answer.host, collector_url, machine=fingerprint()
+        *(answer.agent_id, answer.tenant, answer.deployment, answer.host, collector_url),
+        machine=fingerprint(),
+        predecessors=answer.predecessors,
     )
     if known:
         key = load_key(state, pending)
         keep_key(state, key_name(key), key)
-        identity = replace(identity, key=key_name(key), predecessors=answer.predecessors)
+        identity = replace(identity, key=key_name(key))
     save_identity(state, identity)
     if known:
         (state / PENDING_KEY).unlink(missing_ok=True)
