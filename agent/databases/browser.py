@@ -26,6 +26,10 @@ def ask_port(host: str, instance: str, port: int = PORT) -> int:
             return read_answer(_ask(host, instance, port), instance)
         except TimeoutError:
             continue
+        except socket.gaierror as fault:
+            raise Unreachable(
+                f"{host} is not found: {fault.strerror}", "Correct `host`, or check DNS."
+            ) from None
         except OSError as fault:
             if isinstance(fault, Unreachable):
                 raise

@@ -112,7 +112,7 @@ class MssqlDatabase:
         logging.getLogger("pytds").setLevel(logging.CRITICAL)  # what it has to say, we say
         rule = self._rule
         port = ask_port(rule.host, rule.instance) if rule.instance else rule.port
-        self._line = Line(_connected(rule.host, port), rule.host, _context(rule), rule.certificate_sha256)
+        self._line = _line(rule, port)
         self._line.allow(CONNECT_S)
         windows = not rule.user or "\\" in rule.user
         password = password_of(rule)
@@ -152,6 +152,15 @@ class MssqlDatabase:
         except Exception as fault:  # whatever a driver falls over when it reads what it did not expect
             raise Blind(f"the driver does not understand the server: {fault!r}", _UPDATE) from None
         return [tuple(row) for row in rows]
+
+
+def _line(rule: DatabaseRule, port: int) -> Line:
+    connection = _connected(rule.host, port)
+    try:
+        return Line(connection, rule.host, _context(rule), rule.certificate_sha256)
+    except Blind:
+        connection.close()
+        raise
 
 
 def _connected(host: str, port: int) -> socket.socket:

@@ -77,8 +77,9 @@ class MysqlDatabase:
 
 
 def _state(cursor: Any, database: str) -> State:
-    began = monotonic()
     cursor.execute("SET SESSION TRANSACTION READ ONLY")
+    began = monotonic()
+    cursor.execute("SELECT 1")
     latency_s = monotonic() - began
     missing: list[Missing] = []
     cursor.execute(_SIZE, (database,))

@@ -32,6 +32,14 @@ SELECT pg_database_size(current_database()),
        (SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()),
        pg_has_role('pg_monitor', 'USAGE') OR pg_has_role('pg_read_all_stats', 'USAGE')
 """
+_LINE: dict[str, Any] = {
+    "keepalives_idle": 2,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 6000,
+}
+"""A line that was cut in the middle of a question is given up after seconds: by default the system takes two
+hours, and as long the database would count as out of reach though the line is back."""
 _LOGIN_DO = "Check user and password_file (one line, nothing else), and that pg_hba.conf lets this host in."
 _NOT_AUTHORISED = "28"
 """Class of SQLSTATE: wrong password, unknown role, no entry in pg_hba.conf."""
@@ -64,6 +72,7 @@ class PostgresqlDatabase:
                 connect_timeout=CONNECT_S,
                 autocommit=True,
                 application_name="ucx-agent",
+                **_LINE,
                 options=f"-c default_transaction_read_only=on -c statement_timeout={QUERY_S * 1000}",
             ) as conn:
                 return _state(conn)

@@ -276,6 +276,27 @@ def test_over_mariadb_nothing_can_be_written(maria: tuple[DatabaseRule, Any]) ->
             cursor.execute("INSERT INTO ucx.calls VALUES (9, '')")
 
 
+def test_a_line_to_postgresql_that_is_cut_is_noticed_within_seconds(
+    watched: DatabaseRule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the system's own limits a question over it would hang for two hours, and the database count as out
+    of reach as long. What libpq was told, by its own account."""
+    told: list[dict[str, str]] = []
+    connect = psycopg.connect
+
+    def spy(**settings: Any) -> Any:
+        connection = connect(**settings)
+        told.append(connection.info.get_parameters())
+        return connection
+
+    monkeypatch.setattr(psycopg, "connect", spy)
+    assert open_database(watched).look().online
+    [settings] = told
+    idle, interval, count = (int(settings[f"keepalives_{name}"]) for name in ("idle", "interval", "count"))
+    assert idle + interval * count <= 8
+    assert int(settings["tcp_user_timeout"]) <= 8000
+
+
 def test_postgresql_names_a_missing_right(watched: DatabaseRule, database_url: str) -> None:
     """Without pg_monitor other roles' waits are hidden: no value, never a false 0."""
     with psycopg.connect(database_url, autocommit=True) as conn:

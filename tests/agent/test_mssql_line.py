@@ -86,6 +86,15 @@ def test_certificates_that_are_not_trusted_get_no_password(site: Site, change: s
     assert server.logins == []
 
 
+def test_roots_that_cannot_be_read_are_named(site: Site) -> None:
+    """Not there, or no PEM; nothing stays open."""
+    server = site.server()
+    for name in ("absent.pem", "password"):
+        with pytest.raises(Blind, match="ca_file"):
+            site.database(server, ca_file=site.folder / name).look()
+    assert server.logins == []
+
+
 def test_a_server_that_does_not_encrypt_gets_no_password(site: Site) -> None:
     """Unless the rule says so."""
     server = site.server(encryption=Encryption.NOT_SUPPORTED)

@@ -76,8 +76,9 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(Unreachable, match="does not answer") as caught:
             ask_port("127.0.0.1", "X", silent.getsockname()[1])
     assert "SQL Server Browser" in caught.value.do
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable, match="not found") as caught:
         ask_port("name.invalid", "X")
+    assert "DNS" in caught.value.do
 
 
 def test_a_named_instance_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
