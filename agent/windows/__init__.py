@@ -4,6 +4,6 @@ Each module is either pure (it runs and is tested everywhere) or touches pywin32
 ``assert sys.platform == "win32"``: it is imported inside a ``sys.platform == "win32"`` branch only, and kept
 so small that the decisions lie in the pure ones.
 
-    pure     rights (who may touch our files), service (what is installed), lifecycle (how a service answers)
-    pywin32  scm, acl, host, counters, eventlog
+    pure     rights (who may touch our files), service, command (what is installed), lifecycle (its answers)
+    pywin32  scm, acl, host, counters, eventlog, services
 """
