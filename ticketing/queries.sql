@@ -667,11 +667,14 @@ ON CONFLICT (tenant_id, report_id) DO UPDATE SET handled_at = excluded.handled_a
 RETURNING report_id;
 
 -- name: report_called_in
--- One report with its customer, and that customer's latest ticket from the line whose people nobody has answered yet.
+-- One report with its customer, and that customer's latest ticket from the line for which somebody is being rung now.
 SELECT t.key, d.key, r.caller, r.confirmed_at, r.reason, (
          SELECT k.ticket_id FROM ticket k
           WHERE k.tenant_id = r.tenant_id AND k.deployment_id = r.deployment_id AND k.state = 'new'
             AND k.problem_key LIKE t.key || '/' || d.key || '/reported/on-call-line-%%'
+            AND EXISTS (SELECT FROM page_request q
+                         WHERE (q.tenant_id, q.ticket_id) = (k.tenant_id, k.ticket_id)
+                           AND q.audience = 'technician' AND q.ended_at IS NULL)
           ORDER BY k.ticket_id DESC LIMIT 1)
   FROM on_call_report r
   JOIN tenant t USING (tenant_id)

@@ -24,8 +24,9 @@ from storage.pool import Pool
 from tests.oncall.lab import SID, TOKEN, Lab, lab
 from tests.oncall.world import ANNA
 from tests.ticketing.desk_world import World, registry
-from ticketing import desk
+from ticketing import actions, desk
 from ticketing.settings import Settings as DeskSettings
+from ticketing.shapes import Priority
 from wire.clock import utcnow
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -285,6 +286,23 @@ async def test_ringing_again_before_anybody_answered_is_a_note_afterwards_a_tick
     await line.dial(line.pins["platinum-co"], "4")
     await line.desk()
     assert await line.rows("SELECT state FROM ticket ORDER BY ticket_id") == [("taken",), ("new",)]
+
+
+async def test_ringing_again_after_the_first_ticket_was_lowered_rings_again(line: Line) -> None:
+    """A person made the first ticket P3, so nobody is rung for it any more: the second call is a ticket of
+    its own and rings, as its caller was promised.
+
+    Broken twin: a note on any ticket that nobody took wakes nobody (seen: it was so)."""
+    await line.dial(line.pins["platinum-co"], "4")
+    await line.desk()
+    [(number,)] = await line.rows("SELECT number FROM ticket")
+    async with line.here.pool.connection() as conn:
+        lower = Priority(act="priority", to=3, reason="one extension only")
+        await actions.act(conn, DeskSettings(), utcnow(), actions.Actor("sofia", "test"), number, lower)
+    await line.dial(line.pins["platinum-co"], "4")
+    await line.desk()
+    assert await line.rows("SELECT priority FROM ticket ORDER BY ticket_id") == [(3,), (1,)]
+    assert await line.rows("SELECT count(*) FROM page_request WHERE ended_at IS NULL") == [(1,)]
 
 
 async def test_a_rotated_pin_opens_nothing_and_the_new_one_does(line: Line) -> None:
