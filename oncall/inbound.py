@@ -20,7 +20,7 @@ from typing import Literal
 
 import msgspec
 
-from oncall import alarm, metrics
+from oncall import alarm, metrics, switch
 from oncall.alarm import Conn, L
 from oncall.pin import digest, is_pin
 from oncall.settings import Settings
@@ -32,6 +32,8 @@ from ticketing import published
 log = logging.getLogger(__name__)
 KEEP = timedelta(days=30)
 """Calls that came to nothing are forgotten after this: a caller's number is a person's."""
+FOR_CUSTOMERS = 3
+"""So many times the wrong PINs of a stranger may come from a number that a customer's contact has."""
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
@@ -52,7 +54,9 @@ def gate(found: Guesses, s: Settings) -> Gate:
     """Whether a PIN may be entered, or whose limit is reached. Somebody who floods the line with guesses
     must not lock the customers out: past the limit of all, numbers that a customer's contact has are still
     asked."""
-    if found.of_caller >= s.wrong_pins_per_caller:
+    # At night a customer with a shaking hand has nowhere else to call: its own numbers get more tries.
+    patience = FOR_CUSTOMERS if found.known else 1
+    if found.of_caller >= s.wrong_pins_per_caller * patience:
         return "caller"
     if found.of_all >= s.wrong_pins_per_hour and not found.known:
         return "everybody"
@@ -147,7 +151,7 @@ class Inbound:
                 return twiml.goodbye(words.ENOUGH)
             if digits == "4" and report.served:
                 await self._confirm(conn, report, now)
-                return twiml.goodbye(words.REPORTED)
+                return twiml.goodbye(await self._reported(conn))
             return await self._known(conn, call, report, turn + bool(digits), now)
 
     async def _kept(self, conn: Conn, call: Ringing, now: datetime) -> _Kept:
@@ -208,13 +212,18 @@ class Inbound:
     async def _known(self, conn: Conn, call: Ringing, report: _Report, turn: int, now: datetime) -> str:
         """What a caller with the right PIN hears at this point of the call."""
         if report.confirmed_at is not None:
-            return twiml.goodbye(words.REPORTED)
+            return twiml.goodbye(await self._reported(conn))
         if not report.served:
             service = await published.on_call_service(conn, report.tenant_id, report.deployment_id, now)
             return words.not_served(service.phone)
         last = turn >= self._settings.menu_repeats
         again = None if last else self._url(call, "confirm", turn + 1)
         return words.ask_confirmation(self._url(call, "confirm", turn), again)
+
+    async def _reported(self, conn: Conn) -> str:
+        """No promise of a technician while nobody is rung at all."""
+        rings = self._settings.enabled and (await switch.read(conn)).on
+        return words.REPORTED if rings else words.RECORDED
 
     async def _confirm(self, conn: Conn, report: _Report, now: datetime) -> None:
         values = {"tenant_id": report.tenant_id, "report_id": report.report_id, "now": now}

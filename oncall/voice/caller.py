@@ -25,6 +25,10 @@ REPORTED = (
     "Your report was recorded as a critical ticket. The technician on call is being alerted "
     "and will call you back. You may hang up now. Good bye."
 )
+RECORDED = (
+    "Your report was recorded as a critical ticket, but nobody can be alerted by telephone at the moment. "
+    "Please also call your support team, at the number in your contract. Good bye."
+)
 ENOUGH = (
     "No further PIN can be entered. If you need help, please call your support team in working hours, "
     "at the number in your contract. Good bye."

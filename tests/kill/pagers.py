@@ -152,7 +152,7 @@ class Story:
             f"key 4 for page {page} does not count" for page in sorted(pressed - acknowledged.keys())
         ]
         self.faults += [f"page {page} is acknowledged {n} times" for page, n in acknowledged.items() if n > 1]
-        invented = {page for page in acknowledged if pages.get(page) not in pressed}
+        invented = {page for page in acknowledged if pages.get(page) not in self._really_pressed()}
         self.faults += [f"page {page} was acknowledged by no key" for page in sorted(invented)]
         if auditor_calls > MOST_AUDITOR_CALLS + (time.monotonic() - self._began) / PAST_CAP_S:
             self.faults.append(f"the auditor called {auditor_calls} times")
@@ -171,6 +171,13 @@ class Story:
             seconds=0.0,
             faults=self.faults,
         )
+
+    def _really_pressed(self) -> set[str]:
+        """Pages in whose calls key 4 was pressed, also when the one who was told died before it could
+        answer."""
+        urls = {line["sid"]: line["url"] for line in self._journal("placed")}
+        sids = {line["sid"] for line in self._journal("pressed") if line["digits"] == "4"}
+        return {page_in(urls[sid]) for sid in sids}
 
     def _requests(self) -> list[tuple[str, int]]:
         return [(str(page), int(request)) for page, request in self._world.query(_REQUESTS)]

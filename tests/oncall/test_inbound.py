@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from oncall import inbound_api, pins
+from oncall import inbound_api, pins, switch
 from oncall.errors import PinRefused
 from oncall.inbound import Guesses, gate
 from oncall.pin import digest, is_pin, new_pin, shown
@@ -238,7 +238,9 @@ async def test_guesses_are_limited_for_a_number_and_for_all_also_side_by_side(li
 def test_a_withheld_number_is_nobodys_limit() -> None:
     """All who withhold their number share none: one of them must not lock out the others."""
     settings = Settings()
-    assert gate(Guesses(6, 6, True), settings) == "caller"
+    assert gate(Guesses(6, 6, False), settings) == "caller"
+    assert gate(Guesses(6, 6, True), settings) == "ask", "a customer's own number has more patience"
+    assert gate(Guesses(18, 18, True), settings) == "caller"
     assert gate(Guesses(5, 60, False), settings) == "everybody"
     assert gate(Guesses(5, 60, True), settings) == "ask"
     assert gate(Guesses(0, 59, False), settings) == "ask"
@@ -335,6 +337,17 @@ async def test_without_a_secret_or_a_database_the_caller_hears_where_to_turn(poo
                 async with pool.connection() as conn:
                     await conn.execute("ALTER TABLE inbound_call RENAME TO gone")
             assert pieces in await Line(here, {}).says("call", "CA1")
+
+
+async def test_nobody_promises_a_technician_while_paging_is_switched_off(line: Line) -> None:
+    """The report is kept and becomes a ticket; the caller hears that nobody can be alerted by telephone."""
+    async with line.here.pool.connection() as conn:
+        await switch.turn(conn, on=False, who="sofia", reason="restored", now=utcnow())
+    said = await line.dial(line.pins["platinum-co"], "4")
+    assert "nobody can be alerted by telephone" in said
+    assert "is being alerted" not in said
+    await line.desk()
+    assert await line.rows("SELECT priority FROM ticket") == [(1,)]
 
 
 async def test_calls_that_came_to_nothing_are_forgotten(line: Line) -> None:
