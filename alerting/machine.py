@@ -37,6 +37,8 @@ class LevelState(msgspec.Struct, frozen=True, array_like=True):
     """PENDING, ACTIVE: when its condition began to hold; CLEARING: when its clear condition did. ms."""
     count: int = 0
     """Samples in a row that said so."""
+    last: int = 0
+    """The newest of them, ms; 0 = an older release wrote this."""
 
 
 IDLE = LevelState()
@@ -51,8 +53,12 @@ class Reading(msgspec.Struct, frozen=True, array_like=True):
     """Its clear condition; None = unknown."""
 
 
-def step(level: Level, state: LevelState, reading: Reading, at: int, *, gap: bool) -> LevelState:
-    """The level after one more sample; ``gap``: too long since the last one to call it 'in a row'."""
+def step(level: Level, state: LevelState, reading: Reading, at: int, *, known: int, apart: int) -> LevelState:
+    """The level after one more sample.
+
+    A sample more than ``apart`` ms after the last one that was known is not in a row with it; ``known``, the
+    rule's newest known sample in ms, stands for that one where the state does not say."""
+    gap = at - (state.last or known) > apart
     if state.phase is Phase.IDLE or state.phase is Phase.PENDING:
         return _towards_active(level, state, reading.breach, at, gap)
     return _towards_idle(level, state, reading.clear, at, gap)
@@ -65,14 +71,14 @@ def _towards_active(level: Level, state: LevelState, breach: bool | None, at: in
         return IDLE
     begun = _counted(state, Phase.PENDING, at, gap)
     done = _held(begun, at, level.for_s, level.for_samples)
-    return LevelState(Phase.ACTIVE, begun.since, begun.count) if done else begun
+    return LevelState(Phase.ACTIVE, begun.since, begun.count, at) if done else begun
 
 
 def _towards_idle(level: Level, state: LevelState, clear: bool | None, at: int, gap: bool) -> LevelState:
     if clear is None:
         return state
     if not clear:
-        return state if state.phase is Phase.ACTIVE else LevelState(Phase.ACTIVE, at, 1)
+        return state if state.phase is Phase.ACTIVE else LevelState(Phase.ACTIVE, at, 1, at)
     begun = _counted(state, Phase.CLEARING, at, gap)
     return IDLE if _held(begun, at, level.clear_for_s, level.clear_samples) else begun
 
@@ -80,8 +86,8 @@ def _towards_idle(level: Level, state: LevelState, clear: bool | None, at: int, 
 def _counted(state: LevelState, phase: Phase, at: int, gap: bool) -> LevelState:
     """One more sample of a timer that runs in ``phase``, or its first."""
     if state.phase is not phase or gap:
-        return LevelState(phase, at, 1)
-    return LevelState(phase, state.since, state.count + 1)
+        return LevelState(phase, at, 1, at)
+    return LevelState(phase, state.since, state.count + 1, at)
 
 
 def _held(state: LevelState, at: int, seconds: float, samples: int) -> bool:

@@ -25,6 +25,7 @@ from alerting.compound_pack import seconds_field, state_condition
 from alerting.document import Field, read
 from alerting.fields import condition_field, hold_field, where_field
 from alerting.inputs import HostScope
+from alerting.overlap import both_hold
 from alerting.rule import Compound, Level, Measured, Patterns, Rule
 
 _changed = msgspec.structs.replace
@@ -116,7 +117,19 @@ def _levels(field: Field, rule: Rule) -> tuple[LevelChange, ...]:
         return ()
     priorities = tuple(f"P{level.priority}" for level in source.levels)
     readers = _on_values(source) if isinstance(source, Measured) else _on_states(source)
-    return tuple(_level(key, f, readers) for key, f in field.mapping((), priorities).items())
+    return tuple(
+        _fitting(f, _level(key, f, readers), source) for key, f in field.mapping((), priorities).items()
+    )
+
+
+def _fitting(field: Field, change: LevelChange, source: Measured | Compound) -> LevelChange:
+    """The change; a fault when it leaves the level opening and ending by the same value."""
+    level = next(level for level in source.levels if level.priority == change.priority)
+    merged = _merged(level, change)
+    if merged is not None and (value := both_hold(merged.when, merged.clear)):
+        over = cond.written(merged.clear)
+        field.fault(f"opens at {value}, where '{over}' ends it at once: give a 'clear' that fits 'when'")
+    return change
 
 
 class _Readers(NamedTuple):
@@ -164,15 +177,32 @@ def apply(rules: Sequence[Rule], overrides: Iterable[Override]) -> list[Rule]:
 
 
 def patched(rule: Rule, patches: Iterable[Patch]) -> Rule:
-    """One rule under its patches, the later ones winning."""
+    """One rule under its patches, the later ones winning field by field.
+
+    A level that a wider patch switches off is on again where a narrower one says anything else of it."""
+    changes: dict[int, LevelChange] = {}
     for patch in patches:
         if patch.enabled is not None:
             rule = _changed(rule, enabled=patch.enabled)
-        if patch.levels and isinstance(rule.source, Measured | Compound):
-            rule = _with_levels(rule, rule.source, patch)
+        for change in patch.levels:
+            changes[change.priority] = _narrowed(changes.get(change.priority), change)
         if patch.where and isinstance(rule.source, Measured):
             rule = _with_series(rule, rule.source, dict(patch.where))
+    if changes and isinstance(rule.source, Measured | Compound):
+        return _with_levels(rule, rule.source, changes)
     return rule
+
+
+def _narrowed(wider: LevelChange | None, narrower: LevelChange) -> LevelChange:
+    if wider is None or wider.off or narrower.off:
+        return narrower
+    return LevelChange(
+        narrower.priority,
+        when=narrower.when or wider.when,
+        clear=narrower.clear or wider.clear,
+        hold=narrower.hold or wider.hold,
+        clear_hold=narrower.clear_hold or wider.clear_hold,
+    )
 
 
 def _with_series(rule: Rule, source: Measured, where: Mapping[str, Where]) -> Rule:
@@ -183,13 +213,17 @@ def _with_series(rule: Rule, source: Measured, where: Mapping[str, Where]) -> Ru
     return _changed(rule, source=_changed(source, terms=terms))
 
 
-def _with_levels(rule: Rule, source: Measured | Compound, patch: Patch) -> Rule:
-    changes = {change.priority: change for change in patch.levels}
+def _with_levels(rule: Rule, source: Measured | Compound, changes: Mapping[int, LevelChange]) -> Rule:
     merged = [_merged(level, changes.get(level.priority)) for level in source.levels]
-    left = tuple(level for level in merged if level is not None)
+    left = tuple(_sound(level) for level in merged if level is not None)
     if not left:
         return _changed(rule, enabled=False)
     return _changed(rule, source=_changed(source, levels=left))
+
+
+def _sound(level: Level) -> Level:
+    """Two overrides, each right by itself, may open and end a level by one value: then ``when`` decides."""
+    return _changed(level, clear=cond.Not(level.when)) if both_hold(level.when, level.clear) else level
 
 
 def _merged(level: Level, change: LevelChange | None) -> Level | None:

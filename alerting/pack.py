@@ -40,6 +40,7 @@ from alerting.fields import (
     priority_field,
     where_field,
 )
+from alerting.overlap import both_hold
 from alerting.rule import (
     CountLevel,
     Forecast,
@@ -244,6 +245,8 @@ def _level(field: Field, names: set[str]) -> Level | None:
     priority = priority_field(fields["priority"])
     if when is None or clear is None:
         return None
+    if value := both_hold(when, clear):
+        fields["clear"].fault(f"holds at {value} as 'when' does: it would end what has just begun")
     return Level(priority, when, clear, for_s, for_samples, clear_s, clear_samples)
 
 

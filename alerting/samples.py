@@ -45,9 +45,9 @@ def sample(binding: Binding, track: Track | None, values: Values, at: int, inter
     """One more frame for a binding; ``interval`` of its layout, in ms."""
     before = _current(binding, track, at, interval)
     known = any(value is not None for value in values.values())
-    gap = at - before.last > GAP_INTERVALS * interval
+    apart = GAP_INTERVALS * interval
     levels = tuple(
-        step(level, state, _read(level, values), at, gap=gap)
+        step(level, state, _read(level, values), at, known=before.last, apart=apart)
         for level, state in zip(binding.source.levels, before.levels, strict=True)
     )
     last = at if known else before.last
@@ -86,7 +86,7 @@ def _carried(track: Track, priorities: tuple[int, ...], at: int) -> tuple[LevelS
     old = dict(zip(track.priorities, track.levels, strict=True))
     active = {p for p, state in old.items() if state.phase in (Phase.ACTIVE, Phase.CLEARING)}
     kept = {min(priorities, key=lambda mine: (abs(mine - p), mine)) for p in active}
-    return tuple(LevelState(Phase.ACTIVE, at, 1) if p in kept else IDLE for p in priorities)
+    return tuple(LevelState(Phase.ACTIVE, at, 1, at) if p in kept else IDLE for p in priorities)
 
 
 def _end(binding: Binding, before: Track, values: Values, at: int) -> Step:

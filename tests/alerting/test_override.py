@@ -66,6 +66,38 @@ def test_a_level_or_a_rule_can_be_switched_off() -> None:
     assert first_firing(overriding(off, on), 0.97) == "10 firing P2"
 
 
+def test_what_a_wider_override_switches_off_a_narrower_one_can_bring_back() -> None:
+    """Anything said of the level on the host brings it back there, alone; ``enabled: true`` brings back none
+    that is off. (Seen failing: the host's own limit was left out, and ``enabled`` woke with every level.)"""
+    tenant = override(1, None, None, "levels: {P2: off, P3: off}")
+    host = override(2, 1, 1, "levels: {P2: {for: 20 min}}")
+    assert first_firing(overriding(tenant), 0.97) == "never"
+    assert first_firing(overriding(tenant, host), 0.97) == "20 firing P2"
+    assert first_firing(overriding(tenant, override(2, 1, 1, "enabled: true")), 0.97) == "never"
+    assert (
+        first_firing(overriding(host, override(3, None, None, "levels: {P2: off}")), 0.97) == "15 firing P3"
+    )
+
+
+def test_a_limit_that_the_clear_condition_does_not_fit_is_refused() -> None:
+    """Opening at 70 % what ends below 75 % would come and go by itself; the fault names both."""
+    with pytest.raises(PackError, match=r"opens at 72.5 %, where 'value < 75 %' ends it at once"):
+        override(1, None, None, "levels: {P3: {when: value > 70 %}}")
+    with pytest.raises(PackError, match="ends it at once"):
+        override(1, None, None, "levels: {P3: {clear: value < 90 %}}")
+    override(1, None, None, "levels: {P3: {when: value > 70 %, clear: value < 60 %}}")
+
+
+def test_two_overrides_that_do_not_fit_each_other_do_not_flap() -> None:
+    """Each fits the rule, together they open and end at 91 %: then it ends when it no longer opens."""
+    tenant = override(1, None, None, "levels: {P2: {clear: value < 94 %}, P3: off}")
+    host = override(2, 1, 1, "levels: {P2: {when: value > 90 %, for: 1 min, clear_for: 1 min}}")
+    story = Host(overriding(tenant, host))
+    for minute in range(20):
+        story.feed(frame(CPU, START + minutes(minute), 0.91))
+    assert story.story == ["1 firing P2"]
+
+
 def test_an_override_names_the_volumes_whose_end_is_an_outage() -> None:
     """A deployment's recordings volume reaches P1 once it is named; the limits stay the rule's."""
     volume = {"system.filesystem.mountpoint": "/recordings"}

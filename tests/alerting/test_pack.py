@@ -27,6 +27,7 @@ EXPECTED = {
     "translation_names_less": (14, "translations.it.a.summary", "does not name '{host}'"),
     "translation_of_nobody": (12, "translations.it.b", "there is no rule 'b'"),
     "translation_twice": (12, "translations.it.a.summary", "stands with the rule too"),
+    "clear_overlaps": (11, "rules[0].levels[0].clear", "holds at 6 as 'when' does"),
     "alerts_bad_on": (19, "rules[1].alerts.states.x.on", "'any host', 'every host'"),
     "alerts_compare": (21, "rules[1].levels[0].when", "unexpected '>'"),
     "alerts_count_samples": (21, "rules[1].levels[0].for", "must be a duration"),
