@@ -152,7 +152,8 @@ class Story:
             f"key 4 for page {page} does not count" for page in sorted(pressed - acknowledged.keys())
         ]
         self.faults += [f"page {page} is acknowledged {n} times" for page, n in acknowledged.items() if n > 1]
-        invented = {page for page in acknowledged if pages.get(page) not in self._really_pressed()}
+        keys = self._really_pressed()
+        invented = {page for page in acknowledged if pages.get(page) not in keys}
         self.faults += [f"page {page} was acknowledged by no key" for page in sorted(invented)]
         if auditor_calls > MOST_AUDITOR_CALLS + (time.monotonic() - self._began) / PAST_CAP_S:
             self.faults.append(f"the auditor called {auditor_calls} times")
