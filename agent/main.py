@@ -211,6 +211,9 @@ def _service(parsed: argparse.Namespace) -> int:
     from agent.windows.command import run
     from agent.windows.service import ServiceError
 
+    if parsed.collector or parsed.ca_file or parsed.proxy or parsed.insecure_http:
+        keys = "collector_url, ca_file and proxy stand in the configuration"
+        return _fail(f"the service takes --state-dir and --config only; {keys}.", 2)
     try:
         print("\n".join(run(parsed.action, _options(parsed))))
     except (ServiceError, OSError) as fault:

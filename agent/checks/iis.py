@@ -108,8 +108,9 @@ def flatten(values: Values) -> dict[Column, float]:
 
 
 def is_instance(name: str) -> bool:
-    """IIS adds totals, and lines of dashes for queues that belong to nobody."""
-    return bool(name) and name != "_Total" and not name.startswith("---")
+    """IIS adds totals, and lines of dashes for queues that belong to nobody; a name that could not travel
+    would take the other series of its layout along."""
+    return 0 < len(name) <= 200 and name.isprintable() and name != "_Total" and not name.startswith("---")
 
 
 def totals(before: Mapping[Column, float], now: Mapping[Column, float]) -> dict[Column, float]:

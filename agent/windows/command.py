@@ -25,7 +25,11 @@ class Access(Protocol):
 
 def perform(action: str, options: Options, manager: Manager, access: Access, place: Place) -> list[str]:
     """One action; what to print. Raises ServiceError, OSError."""
+    options = options._replace(
+        state_dir=options.state_dir.absolute(), config_file=options.config_file.absolute()
+    )
     if action == "install":
+        _refuse_foreign(options.state_dir, access)
         return [service.install(manager, spec(options, place), place), *_prepare(options, access)]
     if action == "remove":
         return _remove(options, manager, access)
@@ -42,14 +46,18 @@ def spec(options: Options, place: Place) -> ServiceSpec:
     return ServiceSpec(service.command_line(place, arguments))
 
 
-def _prepare(options: Options, access: Access) -> list[str]:
-    """The state directory and the right to read performance counters."""
-    state = options.state_dir
+def _refuse_foreign(state: Path, access: Access) -> None:
+    """Before anything is made."""
     if state.exists() and access.has_foreign_owner(state):
         raise ServiceError(
             f"{state} belongs to somebody who is no administrator."
             " Look what is in it, remove it, install again."
         )
+
+
+def _prepare(options: Options, access: Access) -> list[str]:
+    """The state directory and the right to read performance counters."""
+    state = options.state_dir
     state.mkdir(parents=True, exist_ok=True)
     access.protect_directory(state)
     said = [f"{state} is open to the system, administrators and the service only."]

@@ -19,9 +19,9 @@ import pywintypes
 import win32pdh
 
 _FORMAT = win32pdh.PDH_FMT_DOUBLE | win32pdh.PDH_FMT_NOCAP100
-_LOOK_AGAIN = 20
-"""Readings after which counters that were missing are asked for again (10 minutes)."""
-_ABSENT = frozenset((0xC0000BB8, 0xC0000BB9, 0xC0000BB6, 0x800007D1, 0x800007D5))
+_LOOK_AGAIN = 4
+"""Readings after which counters that were missing are asked for again: IIS may only be starting."""
+_ABSENT = frozenset((0xC0000BB8, 0xC0000BB9, 0x800007D1, 0x800007D5))
 """No such object, counter; no instance; no data."""
 _NOT_YET = frozenset((0xC0000BBA, 0xC0000BC6, 0x800007D5, 0x800007D1, 0x800007D6))
 _DENIED = 0xC0000BDB

@@ -128,6 +128,7 @@ def test_a_directory_that_was_laid_there_beforehand_is_not_used(host: Host) -> N
         host.files.known[str(host.options.state_dir)].owner.text = "S-1-5-21-1-2-3-1001"  # type: ignore[union-attr]
         with pytest.raises(ServiceError, match="no administrator"):
             perform("install", host.options, manager, access, PLACE)
+    assert host.scm.entries == {}
 
 
 @fakes_only
@@ -210,6 +211,22 @@ def test_paths_with_blanks_reach_the_program_whole() -> None:
     """Windows passes one string; the C library's rules take it apart again."""
     options = Options(Path("/state dir"), Path('/a"b/agent.yaml'), True)
     assert spec(options, PLACE).command.endswith('--state-dir "/state dir" --config /a\\"b/agent.yaml')
+
+
+@fakes_only
+def test_relative_paths_are_made_whole(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The service starts in another directory than the administrator."""
+    monkeypatch.chdir(tmp_path)
+    host.options = Options(Path("state"), Path("my.yaml"), True)
+    host.perform("install")
+    command = host.scm.entries[SERVICE].command
+    assert f"--state-dir {tmp_path / 'state'} --config {tmp_path / 'my.yaml'}" in command
+
+
+def test_flags_that_the_service_would_not_keep_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is dropped silently."""
+    assert main(["service", "install", "--proxy", "http://proxy.example.com:3128"]) == 2
+    assert "stand in the configuration" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(REAL, reason="there it works")
