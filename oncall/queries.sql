@@ -251,3 +251,39 @@ FROM contact c JOIN ticket t ON t.tenant_id = c.tenant_id
 WHERE t.tenant_id = %(tenant_id)s AND t.ticket_id = %(ticket_id)s AND c.reachable_24h
   AND (c.deployment_ids = '{}' OR t.deployment_id = ANY(c.deployment_ids))
 ORDER BY c.contact_id
+
+-- name: forget_pagings
+-- Pagings of tickets closed before a time, with their pages and what happened to them; nothing that is due or open.
+WITH old AS (
+    SELECT p.tenant_id, p.page_request_id
+    FROM paging p
+    JOIN page_request q ON q.tenant_id = p.tenant_id AND q.page_request_id = p.page_request_id
+    JOIN ticket t ON t.tenant_id = q.tenant_id AND t.ticket_id = q.ticket_id
+    WHERE p.state <> 'active' AND p.next_look_at IS NULL AND q.ended_at < %(before)s
+      AND t.state = 'closed' AND t.closed_at < %(before)s
+    LIMIT %(limit)s FOR UPDATE OF p SKIP LOCKED),
+events AS (
+    DELETE FROM page_event e USING old o
+    WHERE e.tenant_id = o.tenant_id AND e.page_request_id = o.page_request_id),
+pages AS (
+    DELETE FROM page g USING old o WHERE g.tenant_id = o.tenant_id AND g.page_request_id = o.page_request_id)
+DELETE FROM paging p USING old o WHERE p.tenant_id = o.tenant_id AND p.page_request_id = o.page_request_id
+
+-- name: forget_auditor_entries
+-- Old entries of auditors' journals; their own files are theirs.
+DELETE FROM auditor_entry WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM auditor_entry WHERE at < %(before)s LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+
+-- name: forget_synthetic_runs
+-- Old invented faults.
+DELETE FROM synthetic_run WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM synthetic_run WHERE started_at < %(before)s LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+
+-- name: forget_test_calls
+-- Old test calls; the newest confirmed one of each person stays, it says that the phone works.
+DELETE FROM test_call WHERE ctid = ANY (ARRAY(
+    SELECT c.ctid FROM test_call c
+    WHERE c.requested_at < %(before)s AND c.outcome <> 'calling'
+      AND EXISTS (SELECT FROM test_call n WHERE n.person_id = c.person_id AND n.requested_at > c.requested_at
+                     AND n.outcome = 'confirmed')
+    LIMIT %(limit)s FOR UPDATE SKIP LOCKED))

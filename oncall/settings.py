@@ -57,6 +57,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     providers: tuple[VoiceProvider, ...] = ()
     """In the order in which they are tried."""
     smtp: Smtp = Smtp()
+    page_history_days: Annotated[int, msgspec.Meta(ge=0)] = 400
+    """How somebody was reached is kept so long after the ticket was closed, in days; 0 = for ever."""
+    watch_history_days: Annotated[int, msgspec.Meta(ge=0)] = 400
+    """The auditor's entries, invented faults and test calls are kept for so long, in days; 0 = for ever."""
     link_secret: str = ""
     """Signs the links in emails and webhooks; empty: neither is sent."""
     webhook_url: str = ""

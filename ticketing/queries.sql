@@ -700,3 +700,22 @@ RETURNING failures, parked_at IS NOT NULL;
 -- A parked report may be tried again.
 UPDATE on_call_report_progress SET parked_at = NULL, failures = 0, retry_at = NULL
  WHERE tenant_id = %(tenant_id)s AND report_id = %(id)s AND parked_at IS NOT NULL RETURNING 1;
+
+-- name: forget_letters
+-- Letters that were sent, or given up, before a time.
+DELETE FROM outbox WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM outbox WHERE next_try_at IS NULL AND created_at < %(before)s
+    LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+
+-- name: forget_decisions
+-- Decisions against a ticket, before a time, whose alert is forgotten too.
+DELETE FROM no_ticket WHERE ctid = ANY (ARRAY(
+    SELECT n.ctid FROM no_ticket n
+    WHERE n.decided_at < %(before)s
+      AND NOT EXISTS (SELECT FROM alert a WHERE a.tenant_id = n.tenant_id AND a.alert_id = n.alert_id)
+    LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+
+-- name: forget_registry_changes
+-- The oldest of the trail of changes to the registry.
+DELETE FROM registry_change WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM registry_change WHERE at < %(before)s LIMIT %(limit)s FOR UPDATE SKIP LOCKED))

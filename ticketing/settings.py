@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -71,3 +71,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How often an idle sender looks for letters."""
     outbox_give_up_h: float = 72.0
     """A letter that could not be sent for so long is given up."""
+    outbox_days: Annotated[int, msgspec.Meta(ge=0)] = 400
+    """Letters that were sent or given up are kept for so long, in days; 0 = for ever."""
+    decision_days: Annotated[int, msgspec.Meta(ge=0)] = 400
+    """Decisions against a ticket are kept for so long, in days, and as long as their alerts; 0 = for ever."""
+    audit_trail_days: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """The trail of changes to the registry is kept for so long, in days; 0 = for ever."""

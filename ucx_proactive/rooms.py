@@ -23,7 +23,7 @@ import ticketing.desk
 from collector.directory import Directory
 from storage.pool import Pool
 from storage.replica import ReadPool
-from ucx_proactive import upkeep_alarm
+from ucx_proactive import retention, upkeep_alarm
 from ucx_proactive.contract import contract_limit_s
 from ucx_proactive.settings import Role, Rooms
 from ucx_proactive.supervise import Work
@@ -58,6 +58,7 @@ def workers(pool: Pool, rooms: Rooms, clock: Clock) -> dict[str, tuple[Role, Wor
     """The workers by name, each with its role (the ingest commit's own are the collector's)."""
     return {
         "rollups": ("rollup", lambda stop: collector.rolling.run(pool, rooms.collector, clock, stop)),
+        "retention": ("sweep", lambda stop: retention.run(pool, rooms, clock, stop)),
         "upkeep alarm": ("sweep", lambda stop: upkeep_alarm.run(pool, clock, stop)),
         "sweep": ("sweep", lambda stop: alerting.sweep.run(pool, rooms.alerting, clock, stop)),
         "notices": (
