@@ -3,7 +3,7 @@
     services: [MSSQLSERVER, {name: W3SVC, class: web}]     # units, services, or patterns: "ucx*"
     probes: [{name: portal, url: "https://localhost/", expect: Sign in, status: [200], ca_file: /etc/ca.pem}]
     certificates: [{name: recording, file: /etc/ucx/recording.pem}]
-    storage: [{name: archive, path: /mnt/archive, write: true}]
+    storage: [{name: archive, path: /mnt/archive, write: true, mounted: true}]
     iis_logs: /srv/LogFiles                        # of IIS, when not in inetpub/logs/LogFiles (D:/LogFiles)
     facts_file: /var/lib/ucx/facts.json            # what only the platform knows: agent/checks/facts.py
     facts_max_age: 900                             # seconds after which that file says nothing any more
@@ -246,7 +246,12 @@ def certificates(reader: Reader, node: yaml.Node, field: str) -> dict[str, Any]:
 
 def storage(reader: Reader, node: yaml.Node, field: str) -> dict[str, Any]:
     """``storage``."""
-    known = {"name": reader.text, "path": absolute(reader), "write": flag(reader)}
+    known = {
+        "name": reader.text,
+        "path": absolute(reader),
+        "write": flag(reader),
+        "mounted": flag(reader),
+    }
 
     def one(entry: yaml.Node, where: str) -> StorageRule | None:
         read = reader.mapping(entry, where, known, ("name", "path"))

@@ -20,16 +20,27 @@ _METRICS = ("ucx.recording.storage.reachable", "ucx.recording.storage.latency")
 _DEADLINE_S = 5.0
 _POLL_S = 0.01
 PROBE_FILE = ".ucx-agent-probe"
-_READ = "import os, sys; os.listdir(sys.argv[1])"
-_WRITE = """
+_MOUNTED = """
 import os, sys
-path = os.path.join(sys.argv[1], sys.argv[2])
-with open(path, "wb") as file:
-    file.write(b"ucx")
-    file.flush()
-    os.fsync(file.fileno())
-os.remove(path)
+folder, name, mounted = sys.argv[1:]
+if mounted and os.stat(folder).st_dev == os.stat("/").st_dev:
+    sys.exit("nothing is mounted there")
 """
+_READ = _MOUNTED + "os.listdir(folder)"
+_WRITE = (
+    _MOUNTED
+    + """
+path = os.path.join(folder, name)
+try:
+    with open(path, "wb") as file:
+        file.write(b"ucx")
+        file.flush()
+        os.fsync(file.fileno())
+finally:
+    if os.path.lexists(path):
+        os.remove(path)
+"""
+)
 
 
 class StorageRule(NamedTuple):
@@ -39,6 +50,9 @@ class StorageRule(NamedTuple):
     path: Path
     write: bool = True
     """Prove it by writing a small file (``.ucx-agent-probe``) and removing it."""
+    mounted: bool = False
+    """It must be on another file system than ``/``: without this, the empty folder that a lost mount leaves
+    behind looks like a storage that can be written."""
 
 
 class StorageCheck:
@@ -74,7 +88,7 @@ class StorageCheck:
         self._stuck.pop(rule.name, None)
         program = _WRITE if rule.write else _READ
         return subprocess.Popen(  # noqa: S603 - our own interpreter, isolated
-            [*self._command, program, str(rule.path), f"{PROBE_FILE}-{os.getpid()}"],
+            [*self._command, program, str(rule.path), f"{PROBE_FILE}-{os.getpid()}", "1" * rule.mounted],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

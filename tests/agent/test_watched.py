@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +19,6 @@ from agent.checks.facts import FactsCheck
 from agent.checks.peers import PeerRule, PeersCheck, offset
 from agent.checks.probe import CertificateRule, ProbeCheck, ProbeRule
 from agent.checks.service import ServiceCheck, ServiceRule, Systemd
-from agent.checks.storage import PROBE_FILE, StorageCheck, StorageRule
 from tests.agent.kit import by_name
 from tests.agent.tls import Authority, secure
 
@@ -213,7 +210,7 @@ def test_a_certificate_is_read_with_its_days_left_trusted_or_not(tmp_path: Path)
 
 def test_an_endpoint_that_hangs_costs_its_own_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are answered; it counts as failed."""
-    monkeypatch.setattr("agent.checks.probe._TOTAL_S", 0.3)
+    monkeypatch.setattr("agent.checks.probe._TOTAL_S", 3.0)
     with Portal() as portal:
         values = probe(ProbeRule("slow", f"{portal.url}/slow"), ProbeRule("up", f"{portal.url}/"))
     assert values["ucx.probe.success slow"] == 0
@@ -263,35 +260,6 @@ def test_certificates_in_files(tmp_path: Path) -> None:
     assert values["ucx.certificate.remaining a"] == pytest.approx(10 * DAY_S, abs=120)
     assert values["ucx.certificate.remaining b"] == pytest.approx(10 * DAY_S, abs=120)
     assert values["ucx.certificate.remaining c"] is None
-
-
-# ---- storage ------------------------------------------------------------------------------------------
-
-
-def test_storage_is_proven_by_writing(tmp_path: Path) -> None:
-    """Nothing of ours stays there; what does not exist is not reachable."""
-    check = StorageCheck([StorageRule("archive", tmp_path), StorageRule("gone", tmp_path / "gone")])
-    values = by_name(check.read(0.0))
-    assert values["ucx.recording.storage.reachable archive"] == 1
-    assert values["ucx.recording.storage.latency archive"] is not None
-    assert values["ucx.recording.storage.reachable gone"] == 0
-    assert list(tmp_path.glob(f"{PROBE_FILE}*")) == []
-
-
-def test_storage_that_hangs_hangs_a_child_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a dead NFS mount does: told as not reachable, and not asked again while it hangs.
-
-    The stand-in is a program that ignores every signal it can and sleeps."""
-    monkeypatch.setattr("agent.checks.storage._DEADLINE_S", 0.3)
-    stuck = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(30)"
-    check = StorageCheck([StorageRule("dead", tmp_path)], [sys.executable, "-I", "-S", "-c", stuck])
-    kept: list[subprocess.Popen[bytes]] = []
-    monkeypatch.setattr(subprocess.Popen, "kill", lambda child: kept.append(child))  # the kernel holds it
-    for _ in range(3):
-        assert by_name(check.read(0.0))["ucx.recording.storage.reachable dead"] == 0
-    [child] = kept
-    os.kill(child.pid, 9)
-    child.wait()
 
 
 # ---- facts --------------------------------------------------------------------------------------------
