@@ -100,7 +100,7 @@ class Total(NamedTuple):
     bytes: int
 
 
-_PRAGMAS = (
+_PRAGMAS: tuple[str, ...] = (
     "auto_vacuum=INCREMENTAL",
     "journal_mode=WAL",
     "synchronous=FULL",
