@@ -99,3 +99,7 @@ SELECT EXISTS (SELECT FROM rota_gap_check WHERE occasion = 'daily' AND checked_a
 -- name: prune_checks
 -- Forgets looks for gaps that nobody will ask for any more.
 DELETE FROM rota_gap_check WHERE checked_at < %(before)s;
+
+-- name: may_think
+-- A look ahead works things out between two statements, and holds nothing that anybody waits for: no limit for that.
+SET LOCAL idle_in_transaction_session_timeout TO 0

@@ -67,6 +67,7 @@ async def gap_check(
     """Look ``ahead`` from now, write down what is found, and alarm when it is anything."""
     now = clock()
     async with conn.transaction():
+        await conn.execute(R.may_think)
         gaps, fault = await _found(conn, now, now + ahead)
         look = Look(
             await _record(conn, now, ahead, occasion, gaps, fault),

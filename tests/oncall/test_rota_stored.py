@@ -1,6 +1,7 @@
 """The rota in the database and over HTTP: saved, changed, looked through for gaps, carried into calendars."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from fastapi.responses import JSONResponse
 from icalendar import Calendar
 from psycopg.types.json import Jsonb
 
-from oncall import rota_api
+from oncall import rota_api, watch
 from oncall.policy import targets
 from oncall.roster import RefusedRota, load, policy_named, save, who_is_on
 from oncall.rota_file import BadRota
@@ -343,3 +344,35 @@ async def test_fairness_over_http(admin):
     assert sum(line["hours"] for line in found["europe"]) > 8000
     refused = await admin.get("/fairness", params=span | {"holidays": "XX"})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "holidays")
+
+
+async def test_a_long_look_ahead_is_not_cut_off(database_url, monkeypatch):
+    """A rota whose look takes longer than the pool's limit for idle transactions is looked through all the
+    same.
+
+    Broken twin: under the limit the connection is gone before the look is written down (seen to fail)."""
+    pool = await open_pool(database_url, max_size=1, idle_in_transaction_s=0.2)
+    real = watch.rota_gaps
+
+    def slow(*words):
+        time.sleep(0.8)
+        return real(*words)
+
+    monkeypatch.setattr(watch, "rota_gaps", slow)
+    try:
+        async with pool.connection() as conn:
+            for n, key in enumerate(STAFF):
+                await conn.execute(PERSON, (key, key, None, f"+39058400000{n}", Jsonb([])))
+            await save(conn, SMALL, NOW, "anna", 3600)
+            look = await daily(conn, clock)
+        assert look is not None
+        assert look.fault is None
+    finally:
+        await pool.close()
+
+
+SMALL = """zone: Europe/Rome
+schedules:
+  primary:
+    layers: [{name: base, people: [anna, bruno], starts: 2026-01-05 09:00, every: week}]
+"""
