@@ -11,7 +11,6 @@ import logging
 import random
 import threading
 import time
-import zlib
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -30,6 +29,7 @@ from agent.delivery import (
     Unaccepted,
     Verdict,
 )
+from agent.packing import Packer
 from agent.spool import Spool
 from agent.store import Stored
 from agent.token import TokenMaker
@@ -37,7 +37,6 @@ from agent.transport import Unreachable
 
 log = logging.getLogger("ucx.shipper")
 
-_COMPRESS_FROM = 512
 _OWN_TABLE_FROM = 2048
 """Smaller bodies do not get smaller."""
 _SAY_AGAIN_S = 600.0
@@ -97,6 +96,7 @@ class Shipper:
         self._longest_backoff_s = longest_backoff_s
         self._chance = chance
         self._monotonic = monotonic
+        self._packer = Packer()
         self._stop = threading.Event()
         self._news = threading.Event()
         self._order = Order()
@@ -182,14 +182,17 @@ class Shipper:
             "Content-Type": "application/vnd.msgpack",
             "UCX-Sent-At": str(self._time.sent_ms(batch.correction_ms, batch.created_ms)),
         }
-        body = batch.body
-        if len(body) >= _COMPRESS_FROM:
-            body, headers["Content-Encoding"] = gzipped(body), "gzip"
         try:
-            reply = self._request("POST", "/v1/batches", body, headers)
+            reply = self._post(batch.body, headers)
+            if self._packer.give_way(reply.status):
+                reply = self._post(batch.body, headers)
         except Unreachable as fault:
             return Later(str(fault))
         return delivery.judge(reply, batch, self._time.stamp_ms() / 1000)
+
+    def _post(self, body: bytes, headers: dict[str, str]) -> Reply:
+        packed, packing = self._packer.pack(body)
+        return self._request("POST", "/v1/batches", packed, headers | packing)
 
     def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Reply:
         """One signed request; the answer's Date teaches the clock when the collector wrote the answer."""
@@ -302,11 +305,3 @@ class Shipper:
         if trouble != self._said[0] or now - self._said[1] >= _SAY_AGAIN_S:
             log.warning("not delivered: %s", trouble)
             self._said = (trouble, now)
-
-
-def gzipped(body: bytes) -> bytes:
-    """RFC 1952, the same bytes for the same input."""
-    # One table for all saves building and reading one of its own, which a small body does not earn.
-    strategy = zlib.Z_FIXED if len(body) < _OWN_TABLE_FROM else zlib.Z_DEFAULT_STRATEGY
-    packer = zlib.compressobj(6, zlib.DEFLATED, 31, zlib.DEF_MEM_LEVEL, strategy)
-    return packer.compress(body) + packer.flush()

@@ -18,6 +18,7 @@ from typing import Any
 
 import jwt
 import msgspec
+import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from wire import batch as wire_batch
@@ -47,6 +48,8 @@ class Ledger:
         self.sent_at: list[int] = []
         self.clock_ahead_s = 0.0
         self.faults: list[str] = []
+        self.takes = {"identity", "gzip", "zstd"}
+        self.encodings: list[str] = []
         self.gave = 0
         """Megabytes that a misbehaviour could get rid of."""
 
@@ -157,8 +160,15 @@ class Handler(BaseHTTPRequestHandler):
     def _batch(self) -> None:
         ledger = self.server.ledger
         body = self.body
-        if self.headers.get("Content-Encoding") == "gzip":
+        encoding = self.headers.get("Content-Encoding", "identity")
+        ledger.encodings.append(encoding)
+        if encoding not in ledger.takes:
+            self.problem(415, "unknown-encoding", detail="Send gzip.")
+            return
+        if encoding == "gzip":
             body = zlib.decompress(body, 31)
+        elif encoding == "zstd":
+            body = zstandard.ZstdDecompressor().decompress(body)
         ledger.sent_at.append(int(self.headers["UCX-Sent-At"]))
         try:
             receipt = ledger.receive(body)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import delivery
 from agent.clock import Timekeeper
-from agent.shipper import Shipper, gzipped
+from agent.packing import Packer, gzipped
+from agent.shipper import Shipper
 from agent.spool import Spool
 from agent.token import TokenMaker
 from agent.transport import Transport
@@ -443,6 +446,28 @@ def test_layouts_lost_with_a_damaged_spool_do_not_stop_the_rest(bench: Bench, tm
     for _ in range(4):
         bench.shipper.step()
     assert bench.waiting() == 1
+
+
+def test_batches_travel_by_zstd_where_both_sides_have_it(bench: Bench) -> None:
+    """A collector that does not take it says so once; from then on it is gzip, and nothing is lost."""
+    bench.ledger.layouts[DIGEST] = Layout(1, 15.0, tuple(Series("a.b", {"n": str(n)}) for n in range(200)))
+    wide = [0.25 * n for n in range(200)]
+    for taken in ({"identity", "gzip", "zstd"}, {"identity", "gzip"}, {"identity", "gzip"}):
+        bench.ledger.takes = taken
+        bench.spool.put_frames([bench.clock.frame(*wide)], 0)
+        bench.run()
+    assert bench.ledger.encodings == ["zstd", "zstd", "gzip", "gzip"]
+    assert len(bench.ledger.frames) == 3
+
+
+def test_without_the_library_batches_travel_by_gzip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra: the agent needs it nowhere. Small bodies travel as they are."""
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    packer = Packer()
+    assert packer.pack(b"a" * 511) == (b"a" * 511, {})
+    body, headers = packer.pack(b"a" * 512)
+    assert (zlib.decompress(body, 31), headers) == (b"a" * 512, {"Content-Encoding": "gzip"})
+    assert not packer.give_way(415), "there is nothing else to try"
 
 
 def test_the_layout_on_the_wire_is_the_one_in_the_spool(bench: Bench) -> None:
