@@ -37,8 +37,6 @@ from agent.transport import Unreachable
 
 log = logging.getLogger("ucx.shipper")
 
-_OWN_TABLE_FROM = 2048
-"""Smaller bodies do not get smaller."""
 _SAY_AGAIN_S = 600.0
 """The same trouble is logged again after this time."""
 

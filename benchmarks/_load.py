@@ -25,7 +25,7 @@ import msgspec
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent.shipper import gzipped
+from agent.packing import gzipped
 from benchmarks import _remote
 from benchmarks._fleet import healthy, layout
 from wire.layout import digest, encode
