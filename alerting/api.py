@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from alerting import imports_api, mutes_api, notes, reading, rules_api, stream
 from alerting.access import caller, staff
 from alerting.alertmanager import api as alertmanager_api
+from alerting.links import Links, Tickets
 from alerting.published import State
 from alerting.reading import AlarmView, AlertDetail, AlertView, FailureView, TransitionView, Wanted
 from alerting.settings import Settings
@@ -32,12 +33,13 @@ Before = Annotated[
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most rows in the answer")]
 
 
-def router(pool: Pool, settings: Settings, clock: Clock) -> APIRouter:
-    """All routes of the room."""
+def router(pool: Pool, settings: Settings, clock: Clock, tickets: Tickets | None = None) -> APIRouter:
+    """All routes of the room. ``tickets``: how to find the tickets of alerts."""
+    links = Links(tickets)
     routes = APIRouter(tags=["alerts"])
-    stream.add_routes(routes, pool, settings)  # before what takes "stream" for an id
+    stream.add_routes(routes, pool, settings, links)  # before what takes "stream" for an id
     notes.add_routes(routes, pool, clock)
-    _add_alert_routes(routes, pool)
+    _add_alert_routes(routes, pool, links)
     _add_operations_routes(routes, pool, clock)
     rules_api.add_routes(routes, pool)
     mutes_api.add_routes(routes, pool, clock)
@@ -46,7 +48,7 @@ def router(pool: Pool, settings: Settings, clock: Clock) -> APIRouter:
     return routes
 
 
-def _add_alert_routes(routes: APIRouter, pool: Pool) -> None:
+def _add_alert_routes(routes: APIRouter, pool: Pool, links: Links) -> None:
     @routes.get("/v1/alerts")
     async def list_alerts(
         request: Request,
@@ -78,7 +80,7 @@ def _add_alert_routes(routes: APIRouter, pool: Pool) -> None:
         )
         who = caller(request, Role.READER)
         async with pool.connection() as conn:
-            found = await reading.alerts(conn, who, wanted)
+            found = await links.added(conn, await reading.alerts(conn, who, wanted))
             return await reading.in_language(conn, found, language or preferred(accept_language))
 
     @routes.get("/v1/alerts/{alert_id}")
@@ -93,6 +95,7 @@ def _add_alert_routes(routes: APIRouter, pool: Pool) -> None:
         who = caller(request, Role.READER)
         async with pool.connection() as conn:
             found = await reading.detail(conn, who, alert_id, language or preferred(accept_language))
+            (found,) = await links.added(conn, [found])
         response.headers["Content-Language"] = found.language
         return found
 

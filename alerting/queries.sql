@@ -461,6 +461,10 @@ SELECT a.alert_id, a.rule_id, a.instance, coalesce(h.name, '(cluster)'), d.key, 
 -- A rule pack's text.
 SELECT document FROM rule_pack WHERE version = %(version)s;
 
+-- name: places_of_alerts
+-- Whose alerts these are (views that the caller was allowed to see).
+SELECT alert_id, tenant_id, deployment_id FROM alert WHERE alert_id = ANY (%(alert_ids)s::bigint[]);
+
 -- name: tenant_of_alert
 -- Whose alert it is.
 SELECT tenant_id FROM alert WHERE alert_id = %(alert_id)s;

@@ -22,6 +22,16 @@ Connection = AsyncConnection[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
+class TicketLink:
+    """The ticket that speaks for an alert."""
+
+    number: str
+    state: str
+    url: str
+    """Path of the ticket in this API."""
+
+
+@dataclass(frozen=True, slots=True)
 class AlertView:
     """An alert as people see it."""
 
@@ -47,6 +57,10 @@ class AlertView:
     """Why nobody is bothered with it; null: the desk acts on it."""
     last_seq: int
     changed_at: datetime
+    ticket: TicketLink | None = None
+    """The newest ticket that speaks for it (a storm's, too); null: none does."""
+    series: str | None = None
+    """Path of the readings around it in this API; null: it was concluded from no series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +121,7 @@ class Wanted:
     limit: int = 100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlertDetail(AlertView):
     """One alert, with what to do about it."""
 

@@ -27,6 +27,7 @@ from psycopg import AsyncConnection
 
 from alerting import reading
 from alerting.access import caller
+from alerting.links import Links
 from alerting.reading import AlertView, Wanted
 from alerting.settings import Settings
 from storage.pool import Pool
@@ -49,7 +50,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 Position = Annotated[str | None, Header(alias="Last-Event-ID", max_length=40)]
 
 
-def add_routes(routes: APIRouter, pool: Pool, settings: Settings) -> None:
+def add_routes(routes: APIRouter, pool: Pool, settings: Settings, links: Links) -> None:
     """Add this module's route. It is not in the OpenAPI document, which has no words for a stream."""
     open_streams: set[object] = set()
 
@@ -58,7 +59,7 @@ def add_routes(routes: APIRouter, pool: Pool, settings: Settings) -> None:
         who = caller(request, Role.READER)
         if len(open_streams) >= settings.streams:
             raise TooBusy("Too many streams are open here; try again soon.", retry_after_s=5)
-        told = _counted(Follower(pool, settings, who).told(read_position(position)), open_streams)
+        told = _counted(Follower(pool, settings, who, links).told(read_position(position)), open_streams)
         return StreamingResponse(told, media_type="text/event-stream", headers=_HEADERS)
 
 
@@ -87,10 +88,11 @@ def write_position(at: datetime) -> str:
 class Follower:
     """One stream: what it told already, and how far it is."""
 
-    def __init__(self, pool: Pool, settings: Settings, who: Principal) -> None:
+    def __init__(self, pool: Pool, settings: Settings, who: Principal, links: Links) -> None:
         self._pool = pool
         self._settings = settings
         self._who = who
+        self._links = links
         self._told: dict[int, int] = {}
         """Alert -> number of the newest transition told; of changes within the time we look back."""
         self._at = _EPOCH
@@ -149,7 +151,7 @@ class Follower:
             page = dict(news[start : start + PAGE])
             wanted = Wanted(alert_ids=tuple(page), limit=PAGE)
             async with self._pool.connection() as conn:
-                views = await reading.alerts(conn, self._who, wanted)
+                views = await self._links.added(conn, await reading.alerts(conn, self._who, wanted))
             yield b"".join(self._event(view, page[view.alert_id]) for view in _in_order(views, page))
         self._told = {alert_id: seq for alert_id, seq, _ in changes}
 

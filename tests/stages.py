@@ -33,6 +33,7 @@ CHECKED = (*PACKAGES, "tests", "benchmarks", "dev")
 
 DEBIAN_PACKAGES = {
     "alertmanager": "prometheus-alertmanager",
+    "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
     "mariadbd": "mariadb-server",
     "nginx": "nginx-light",
@@ -149,8 +150,9 @@ def missing_programs(tests: Path) -> list[str]:
 
 
 def _asked_for(tests: Path) -> Iterator[str]:
-    for path in tests.rglob("*.py"):
-        yield from re.findall(r"mark\.needs\(\"([a-z0-9-]+)\"", path.read_text(encoding="utf-8"))
+    for path in tests.rglob("test_*.py"):
+        for arguments in re.findall(r"mark\.needs\(([^)]*)\)", path.read_text(encoding="utf-8")):
+            yield from re.findall(r"\"([a-z0-9-]+)\"", arguments)
 
 
 def install(programs: Sequence[str]) -> None:

@@ -214,8 +214,30 @@ def test_programs_that_tests_ask_for_are_found(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "test_a.py").write_text(
         asking.format("sipp") + asking.format("chromium") + asking.format("vi")
     )
+    (tmp_path / "test_b.py").write_text('@pytest.mark.needs("amtool", "prometheus")\n')
+    (tmp_path / "conftest.py").write_text(asking.format("promtool"))  # speaks of the marker, has no test
     monkeypatch.setattr("shutil.which", lambda name: "/bin/x" if name == "chromium" else None)
-    assert stages.missing_programs(tmp_path) == ["sipp"]
+    assert stages.missing_programs(tmp_path) == ["amtool", "prometheus", "sipp"]
+
+
+def test_the_real_amtool_and_prometheus_are_installed_for_their_tests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a Debian that has neither, what the integration tests ask for comes to these two packages.
+
+    Broken twin: with amtool missing from ``DEBIAN_PACKAGES``, its tests were skipped for ever."""
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("shutil.which", lambda name: "/bin/x" if name == "apt-get" else None)
+
+    def apt(arguments: tuple[str, ...], limit_s: float) -> str:
+        asked.append(arguments)
+        return ""
+
+    monkeypatch.setattr(stages, "_apt", apt)
+    stages.install(stages.missing_programs(ROOT / "tests" / "alerting"))
+    installed = [arguments[-1] for arguments in asked if arguments[0] == "install"]
+    assert installed == ["prometheus", "prometheus-alertmanager"]
 
 
 def test_a_package_that_cannot_be_had_does_not_stop_the_tests(

@@ -174,6 +174,15 @@ async def briefing(conn: AsyncConnection[Row], tenant_id: int, ticket_id: int) -
     return Briefing(*row) if row else None
 
 
+async def tickets_of_alerts(
+    conn: AsyncConnection[Row], keys: Sequence[tuple[int, int]]
+) -> dict[int, tuple[str, str]]:
+    """The newest ticket of each alert of ``keys`` (tenant id, alert id): number and state, by alert id."""
+    given = {"tenants": [key[0] for key in keys], "alerts": [key[1] for key in keys]}
+    rows = await (await conn.execute(Q.tickets_of_alerts, given)).fetchall()
+    return {alert_id: (number, state) for alert_id, number, state in rows}
+
+
 async def tickets(conn: AsyncConnection[Row], wanted: TicketFilter) -> list[TicketView]:
     """Tickets that match, newest first."""
     values = msgspec.to_builtins(wanted)

@@ -123,6 +123,14 @@ SELECT tenant_id, page_request_id, ticket_id, audience, policy, requested_at, re
  WHERE (tenant_id, page_request_id) IN (SELECT * FROM unnest(%(tenants)s::int[], %(requests)s::bigint[]))
    AND ended_at IS NOT NULL;
 
+-- name: tickets_of_alerts
+-- The newest ticket that speaks for each of these alerts.
+SELECT DISTINCT ON (l.tenant_id, l.alert_id) l.alert_id, k.number, k.state
+  FROM unnest(%(tenants)s::int[], %(alerts)s::bigint[]) AS w (tenant_id, alert_id)
+  JOIN ticket_alert l USING (tenant_id, alert_id)
+  JOIN ticket k ON (k.tenant_id, k.ticket_id) = (l.tenant_id, l.ticket_id)
+ ORDER BY l.tenant_id, l.alert_id, l.ticket_id DESC;
+
 -- name: briefing
 -- What a person who is rung must hear (host and alert: read from their rooms' tables).
 SELECT k.number, t.name, d.name, h.name, k.title, k.priority, k.state, k.opened_at,

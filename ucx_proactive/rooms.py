@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from fastapi import APIRouter
+from psycopg import AsyncConnection
 
 import alerting.api
 import alerting.notices.worker
+import alerting.reading
 import alerting.sweep
 import collector.api
 import collector.rolling
@@ -20,6 +23,7 @@ import oncall.rota_api
 import oncall.watch
 import ticketing.api
 import ticketing.desk
+import ticketing.published
 from collector.directory import Directory
 from storage.pool import Pool
 from storage.replica import ReadPool
@@ -46,12 +50,23 @@ def routers(
 ) -> Iterator[APIRouter]:
     """The routes of every room. ``reads``: where charts and events are read; None: from ``pool``."""
     yield collector.api.router(pool, rooms.collector, clock, directory, reads or ReadPool(pool))
-    yield alerting.api.router(pool, rooms.alerting, clock)
+    yield alerting.api.router(pool, rooms.alerting, clock, _tickets)
     yield ticketing.api.router(pool, rooms.ticketing, clock)
     yield oncall.api.router(pool, rooms.oncall, clock)
     yield oncall.rota_api.router(pool, rooms.oncall, clock, limit_s=contract_limit_s(clock()))
     yield oncall.drill_api.router(pool, rooms.oncall, clock)
     yield oncall.inbound_api.router(pool, rooms.oncall, clock)
+
+
+async def _tickets(
+    conn: AsyncConnection[Any], keys: Sequence[tuple[int, int]]
+) -> dict[int, alerting.reading.TicketLink]:
+    """Alerting shows the tickets that a later room made of its alerts."""
+    found = await ticketing.published.tickets_of_alerts(conn, keys)
+    return {
+        alert_id: alerting.reading.TicketLink(number, state, f"/v1/tickets/{number}")
+        for alert_id, (number, state) in found.items()
+    }
 
 
 def workers(pool: Pool, rooms: Rooms, clock: Clock) -> dict[str, tuple[Role, Work]]:

@@ -156,12 +156,15 @@ async def test_prometheus_pushes_an_alert_that_becomes_ours(database_url: str, b
 
 
 @asynccontextmanager
-async def prometheus(folder: Path, front: Front, key: str, *, basic: bool) -> AsyncIterator[None]:
+async def prometheus(
+    folder: Path, front: Front, key: str, *, basic: bool = False, rules: str = RULES
+) -> AsyncIterator[None]:
+    """A Prometheus server with these rules that pushes to us with this key."""
     auth = (
         f"basic_auth: {{username: x, password: {key}}}" if basic else f"authorization: {{credentials: {key}}}"
     )
     target = front.url.removeprefix("http://")
-    (folder / "rules.yml").write_text(RULES)
+    (folder / "rules.yml").write_text(rules)
     (folder / "prometheus.yml").write_text(PROMETHEUS.format(folder=folder, target=target, auth=auth))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alerting.links import Links
 from alerting.settings import Settings
 from alerting.stream import Follower, read_position, write_position
 from storage.pool import Pool
@@ -30,7 +31,7 @@ class Listener:
     """One stream, read event by event."""
 
     def __init__(self, pool: Pool, who: Principal = STAFF, position: str | None = None) -> None:
-        self._chunks: AsyncIterator[bytes] = Follower(pool, QUICK, who).told(read_position(position))
+        self._chunks: AsyncIterator[bytes] = Follower(pool, QUICK, who, Links()).told(read_position(position))
 
     async def next(self) -> bytes:
         async with asyncio.timeout(20):
