@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pymssql
+import pytds
 import pytest
 
 from tests.agent.tds import tokens
@@ -215,13 +216,19 @@ def test_pymssql_understands_refusals(site: Site) -> None:
     assert server.faults == []
 
 
-def test_pymssql_cancels_by_attention(site: Site) -> None:
-    """An answer that is not wanted any more is cut short; the connection serves on."""
-    many = Result([Column("n", "int")], [(n,) for n in range(5000)])
-    server = site.server(lambda statement, _: many if "many" in statement else None)
-    with connect(server) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT many")
-        assert cursor.fetchone() == (0,)
-        cursor.execute("SELECT many")  # the rest of the first answer is not wanted any more
-        assert len(cursor.fetchall()) == 5000
-    assert server.faults == []
+MANY = Result([Column("n", "int")], [(n,) for n in range(5000)])
+
+
+def test_an_answer_that_is_not_wanted_any_more_is_cancelled_by_attention(site: Site) -> None:
+    """By our driver and by pymssql: the fake acknowledges, and the connection serves on."""
+    server = site.server(lambda statement, _: MANY if "many" in statement else None)
+    plain = site.server(lambda statement, _: MANY, encryption=Encryption.NOT_SUPPORTED)
+    settings: dict[str, Any] = {"dsn": "127.0.0.1", "user": "ucx_agent", "password": "secret"}
+    ours = pytds.connect(**settings, port=plain.port, database="master", autocommit=True)
+    for connection, asked in ((connect(server), server), (ours, plain)):
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT many")
+            assert cursor.fetchone() == (0,)
+            cursor.execute("SELECT many")
+            assert len(cursor.fetchall()) == 5000
+        assert (asked.attentions, asked.faults) == (1, [])
