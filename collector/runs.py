@@ -10,7 +10,7 @@ one of them is told to renumber, and with that it takes a new name (``agent.ship
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
@@ -19,6 +19,8 @@ REMEMBERED = 8
 """Former runs that are remembered."""
 CERTAIN = 2
 """Returns from which on it is told."""
+TOGETHER = timedelta(hours=1)
+"""Returns further apart than this have nothing to do with each other: two programs that run speak each minute."""
 
 
 class Runs(msgspec.Struct, frozen=True):
@@ -28,6 +30,7 @@ class Runs(msgspec.Struct, frozen=True):
     former: tuple[str, ...] = ()
     """Newest first."""
     returns: int = 0
+    """How often a former one spoke again, lately."""
     returned_at: datetime | None = None
 
 
@@ -50,5 +53,6 @@ def hear(known: Runs | None, run: str, now: datetime) -> tuple[Runs, Heard]:
     former = (known.current, *others)[:REMEMBERED]
     if run not in known.former:
         return Runs(run, former, known.returns, known.returned_at), Heard.NEW
-    returns = known.returns + 1
+    together = known.returned_at is not None and now - known.returned_at <= TOGETHER
+    returns = known.returns + 1 if together else 1
     return Runs(run, former, returns, now), Heard.TWO if returns >= CERTAIN else Heard.RETURNED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +49,17 @@ def test_one_request_that_was_delayed_is_no_clone() -> None:
     known, _ = hear(known, "b", NOW)
     known, heard = hear(known, "a", NOW)
     assert (heard, known.returns) == (Heard.RETURNED, 1)
+
+
+def test_single_delays_of_a_long_life_do_not_add_up() -> None:
+    """Once a year a request is delayed over a restart: that is no clone, however many years.
+
+    Broken twin: returns counted without a limit of time flag every old host in the end."""
+    known: Runs | None = None
+    for year in range(20):
+        for name in (f"a{year}", f"b{year}", f"a{year}", f"b{year}x"):
+            known, heard = hear(known, name, NOW + timedelta(days=365 * year))
+            assert heard is not Heard.TWO
 
 
 async def test_a_cloned_host_is_told_to_staff_and_to_the_host_once_a_day(front: Front) -> None:
