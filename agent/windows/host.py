@@ -33,7 +33,7 @@ import win32serviceutil
 
 from agent.options import Options
 from agent.windows import lifecycle
-from agent.windows.lifecycle import Report, State
+from agent.windows.lifecycle import Phase, Report, State
 from agent.windows.rights import SERVICE
 
 log = logging.getLogger("ucx.service")
@@ -60,7 +60,9 @@ class Desk:
         self._take(lifecycle.ready)
 
     def progress(self) -> None:
-        self._take(lifecycle.progress)
+        """A sign of life, while the manager waits for one."""
+        if self._state.phase is not Phase.RUNNING:
+            self._take(lifecycle.progress)
 
     def respond(self, control: int) -> str:
         """The order for the agent; empty = none."""

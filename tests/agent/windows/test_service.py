@@ -320,9 +320,11 @@ def _serve(
     (state / "agent.yaml").write_text(config)
     handlers = list(logging.getLogger().handlers)
     names = ("agent.windows.acl", "agent.windows.host")
+    # Signs of life come as often as they can: they must be legal at any moment.
     with on_windows(world, monkeypatch, *names) as (_, host), monkeypatch.context() as here:
         # The host is loaded; what it runs is this system's agent.
         here.setattr(sys, "platform", "linux")
+        here.setattr(host, "_BETWEEN_SIGNS_S", 0.001)
         arguments = ["--site", "x", "--state-dir", str(state), "--config", str(state / "agent.yaml")]
         thread = threading.Thread(target=host.main, args=(arguments,))
         thread.start()
