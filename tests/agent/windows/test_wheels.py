@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -84,33 +85,47 @@ def is_reachable(folder: Path) -> bool:
     return not isinstance(resolve([Requirement("pycparser")], "3.12", folder), str)
 
 
-def resolved(requirements: Iterable[Requirement], python: str, folder: Path) -> list[dict[str, Any]]:
-    """As above; what cannot be had is a failure only while other things can."""
-    found = resolve(requirements, python, folder)
-    if isinstance(found, str):
-        assert not is_reachable(folder), found
-        pytest.skip(UNREACHABLE)
-    return found
+VERSIONS = ("3.11", "3.12", "3.13")
 
 
-@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-def test_every_dependency_has_a_wheel_for_windows(python: str, registry: None, tmp_path: Path) -> None:
-    """At the pinned versions, with all of the agent's extras, and all that these need in turn on Windows.
+@pytest.fixture(scope="module")
+def answers(
+    registry: None, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[dict[str, Any]] | str]:
+    """What pip would install for each version, asked for together: most of it is waiting."""
+    folders = {python: tmp_path_factory.mktemp(f"py{python}") for python in VERSIONS}
+    with ThreadPoolExecutor(len(VERSIONS)) as pool:
+        found = pool.map(lambda python: everything(python, folders[python]), VERSIONS)
+        return dict(zip(VERSIONS, found, strict=True))
 
-    Broken twin: uwsgi, which has no wheel, among the dependencies fails here."""
+
+def everything(python: str, folder: Path) -> list[dict[str, Any]] | str:
+    """The dependencies with all extras of the agent, and what these need in turn there; or pip's words."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = wanted(project["dependencies"], python)
     for extra in EXTRAS:
         asked += wanted(project["optional-dependencies"][extra], python)
-    assert {"pywin32", "tzdata"} <= {requirement.name for requirement in asked}
     for _ in range(4):
-        found = resolved(asked, python, tmp_path)
-        missing = missing_from(found, asked, python)
-        if not missing:
-            break
+        found = resolve(asked, python, folder)
+        if isinstance(found, str) or not (missing := missing_from(found, asked, python)):
+            return found
         asked += missing
-    assert not missing
+    return f"still missing: {missing}"
+
+
+@pytest.mark.parametrize("python", VERSIONS)
+def test_every_dependency_has_a_wheel_for_windows(
+    python: str, answers: dict[str, list[dict[str, Any]] | str], tmp_path: Path
+) -> None:
+    """At the pinned versions, with all of the agent's extras, and all that these need in turn on Windows.
+
+    Broken twin: uwsgi, which has no wheel, among the dependencies fails here."""
+    found = answers[python]
+    if isinstance(found, str):  # a failure only while other things can be had
+        assert not is_reachable(tmp_path), found
+        pytest.skip(UNREACHABLE)
     names = [str(one["download_info"]["url"]).rsplit("/", 1)[-1] for one in found]
+    assert {"pywin32", "tzdata"} <= {one["metadata"]["name"] for one in found}
     assert all(name.endswith(".whl") and ("win_amd64" in name or "-none-any" in name) for name in names)
 
 
