@@ -28,6 +28,7 @@ from oncall.voice import caller as words
 from oncall.voice import twiml
 from storage.pool import Pool
 from ticketing import published
+from wire.problem import BadRequest
 
 log = logging.getLogger(__name__)
 KEEP = timedelta(days=30)
@@ -79,9 +80,11 @@ class Ringing(msgspec.Struct, frozen=True):
 
 
 def ringing(form: dict[str, str], via: str) -> Ringing:
-    """The call of a (signed) callback."""
-    number = form.get("From", "")
-    return Ringing(via, form.get("CallSid", "")[:64], number if _NUMBER.fullmatch(number) else "")
+    """The call of a (signed) callback. Raises BadRequest when it names none: two calls must never be one."""
+    number, ref = form.get("From", ""), form.get("CallSid", "")
+    if not 0 < len(ref) <= 64:
+        raise BadRequest("CallSid is missing or longer than 64 characters.")
+    return Ringing(via, ref, number if _NUMBER.fullmatch(number) else "")
 
 
 class _Kept(msgspec.Struct, frozen=True):

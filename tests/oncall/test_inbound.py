@@ -206,6 +206,8 @@ async def test_forged_webhooks_are_refused_before_anything_is_read(line: Line) -
         await line.here.http.post(url.replace("p1", "p9"), data={"CallSid": "CA9"}),
     ]
     assert [answer.status_code for answer in answers] == [403] * 4
+    for nameless in ("", "x" * 65):
+        assert (await line.post("call", nameless, 1)).status_code == 400
     assert await line.rows("SELECT provider_ref FROM inbound_call") == [("CA1",)]
     assert await line.rows("SELECT 1 FROM on_call_report") == []
 
