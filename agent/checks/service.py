@@ -257,6 +257,8 @@ class WindowsServices:
         return True
 
 
+_OF_WINDOWS = "##"
+"""Instances of SQL Server that Windows keeps for its own features (MSSQL$MICROSOFT##WID)."""
 _WELL_KNOWN = (("W3SVC", "web"), ("WAS", "web"), ("MSSQLSERVER", "database"), ("MSSQL$*", "database"))
 
 
@@ -267,6 +269,7 @@ def found_by_default(installed: Sequence[str], rules: Sequence[ServiceRule]) -> 
         for pattern, kind in _WELL_KNOWN
         for name in sorted(installed)
         if fnmatchcase(name.lower(), pattern.lower())
+        and _OF_WINDOWS not in name
         and not any(fnmatchcase(name.lower(), rule.name.lower()) for rule in rules)
     )
 

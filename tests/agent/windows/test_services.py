@@ -158,8 +158,9 @@ def test_a_manager_that_refuses_fails_the_check(bench: Bench, monkeypatch: pytes
 
 
 def test_iis_and_sql_server_are_watched_without_being_named(bench: Bench) -> None:
-    """Under the classes of the default rules; what the configuration names keeps its own class."""
-    for name in ("W3SVC", "WAS", "MSSQLSERVER", "MSSQL$SQLEXPRESS", "Spooler"):
+    """Under the classes of the default rules; what the configuration names keeps its own class, and the
+    database that Windows keeps for itself wakes nobody."""
+    for name in ("W3SVC", "WAS", "MSSQLSERVER", "MSSQL$SQLEXPRESS", "MSSQL$MICROSOFT##WID", "Spooler"):
         bench.scm.add(name)
     mine = [ServiceRule("mssqlserver", "core"), ServiceRule("w3*")]
     rules = found_by_default(bench.services.installed(), mine)
