@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Awaitable
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from oncall import metrics, pins
+from oncall import alarm, metrics, pins
 from oncall.alarm import Conn
 from oncall.errors import PinRefused
 from oncall.forms import signed_form, xml
@@ -42,36 +43,49 @@ class PinOf(BaseModel):
 def router(pool: Pool, settings: Settings, clock: Clock) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/v1/oncall", tags=["on-call"])
-    _add_line(routes, Inbound(pool, settings), settings, clock)
+    _add_line(routes, pool, settings, clock)
     _add_pins(routes, pool, settings, clock)
     return routes
 
 
-def _add_line(routes: APIRouter, line: Inbound, settings: Settings, clock: Clock) -> None:
+def _add_line(routes: APIRouter, pool: Pool, settings: Settings, clock: Clock) -> None:
+    line = Inbound(pool, settings)
+
     @routes.post("/inbound/call", summary="A customer rings the on-call line")
     async def call(request: Request, via: Via, turn: Turn = 1) -> Response:
         form = await signed_form(request, settings, via)
-        return await _spoken(line.begin(ringing(form, via), turn, clock()))
+        return await _spoken(line.begin(ringing(form, via), turn, clock()), pool, clock)
 
     @routes.post("/inbound/pin", summary="A PIN was entered")
     async def pin(request: Request, via: Via, turn: Turn) -> Response:
         form = await signed_form(request, settings, via)
-        return await _spoken(line.entered(ringing(form, via), form.get("Digits", ""), turn, clock()))
+        work = line.entered(ringing(form, via), form.get("Digits", ""), turn, clock())
+        return await _spoken(work, pool, clock)
 
     @routes.post("/inbound/confirm", summary="The caller says that it cannot wait")
     async def confirm(request: Request, via: Via, turn: Turn = 1) -> Response:
         form = await signed_form(request, settings, via)
-        return await _spoken(line.confirmed(ringing(form, via), form.get("Digits", ""), turn, clock()))
+        work = line.confirmed(ringing(form, via), form.get("Digits", ""), turn, clock())
+        return await _spoken(work, pool, clock)
 
 
-async def _spoken(work: Awaitable[str]) -> Response:
+async def _spoken(work: Awaitable[str], pool: Pool, clock: Clock) -> Response:
     """The document, or words for a person who has nobody else to call: an error would only play a tone."""
     try:
         return xml(await work)
-    except Exception:
+    except Exception as error:
         metrics.INBOUND.labels("broken").inc()
         log.exception("a call to the on-call line could not be served")
+        await _alarm(pool, clock, error)
         return xml(twiml.goodbye(BROKEN))
+
+
+async def _alarm(pool: Pool, clock: Clock, error: Exception) -> None:
+    """Somebody must know that a customer was sent away; that the database is away, the auditor sees itself."""
+    detail = f"A customer rang the on-call line and could not be served ({type(error).__name__})."
+    with contextlib.suppress(Exception):
+        async with pool.connection(timeout=2.0) as conn:
+            await alarm.sound(conn, "line_broken", detail, clock(), urgent=True)
 
 
 def _add_pins(routes: APIRouter, pool: Pool, settings: Settings, clock: Clock) -> None:

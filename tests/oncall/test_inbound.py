@@ -331,14 +331,17 @@ async def test_a_rotated_pin_opens_nothing_and_the_new_one_does(line: Line) -> N
 
 
 async def test_without_a_secret_or_a_database_the_caller_hears_where_to_turn(pool: Pool) -> None:
-    """Never an error tone: a closed line says so, and so does one whose database is away."""
+    """Never an error tone: a closed line says so, and so does one that fails, which operations are told."""
     for secret, pieces in (("", "cannot check your PIN"), (SECRET, "out of order")):
         async with lab(pool, pin_secret=secret) as here:
             here.apps["ours"].include_router(inbound_api.router(pool, here.settings, utcnow))
             if secret:
                 async with pool.connection() as conn:
                     await conn.execute("ALTER TABLE inbound_call RENAME TO gone")
-            assert pieces in await Line(here, {}).says("call", "CA1")
+            line = Line(here, {})
+            assert pieces in await line.says("call", "CA1")
+            broken = [("line_broken", True)] if secret else []
+            assert await line.rows("SELECT kind, urgent FROM oncall_alarm") == broken
 
 
 async def test_nobody_promises_a_technician_while_paging_is_switched_off(line: Line) -> None:
