@@ -81,7 +81,7 @@ async def _spoken(work: Awaitable[str], pool: Pool, clock: Clock) -> Response:
 
 
 async def _alarm(pool: Pool, clock: Clock, error: Exception) -> None:
-    """Somebody must know that a customer was sent away; that the database is away, the auditor sees itself."""
+    """Somebody must know that a customer was sent away; an absent database the auditor sees itself."""
     detail = f"A customer rang the on-call line and could not be served ({type(error).__name__})."
     with contextlib.suppress(Exception):
         async with pool.connection(timeout=2.0) as conn:
