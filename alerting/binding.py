@@ -114,6 +114,10 @@ class Plan(msgspec.Struct, frozen=True):
     calm: tuple[Calm, Calm]
     """Of ``above`` and of ``below``."""
 
+    def valued(self, frame: Frame) -> set[Key]:
+        """What has any value in this frame."""
+        return {b.key for b in self.bindings if any(frame[column] is not None for _, column in b.columns)}
+
     def suspects(self, frame: Frame) -> list[int]:
         """Positions of the bindings that may be breached in this frame; may name one twice."""
         if self.calm[0](frame) and self.calm[1](frame):

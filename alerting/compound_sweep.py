@@ -15,22 +15,24 @@ import msgspec
 from psycopg import AsyncConnection
 
 from alerting import metrics
-from alerting.binding import Plan
+from alerting.binding import Frame, Plan
 from alerting.compound import Remembered, Subject, dump, judge, load
 from alerting.errors import StateError
 from alerting.evaluator import Evaluator
 from alerting.inputs import HostKey, HostScope, HostState, to_ms
-from alerting.rule import Compound, Silent
+from alerting.rule import Silent
 from alerting.state import Told
 from alerting.store import lock_hosts, save_alerts
 from alerting.words import Node, Site, bound
-from collector.published import layouts_of
+from collector.published import layouts_of, newest_values
 from storage.pool import Pool
 from storage.sql import Queries
 
 Q = Queries.load("alerting")
 Connection = AsyncConnection[tuple[Any, ...]]
 log = logging.getLogger(__name__)
+_FRAMES = 30
+"""Newest frames of a layout that are looked at for values."""
 
 
 async def sweep(pool: Pool, evaluator: Evaluator, opened: datetime | None, now: datetime) -> None:
@@ -76,6 +78,7 @@ class _Deployment:
             return  # newer rules: the next sweep has them
         row = await (await self.conn.execute(Q.lock_deployment_state, self.key)).fetchone()
         nodes = [await self._node(s, states[HostKey(s.tenant_id, s.host_id)]) for s in scopes]
+        nodes = await self._measured(nodes)
         memory = _remembered(row[0] if row else None)
         alerts = await self._open_alerts(memory)
         site = await self._site(nodes, alerts)
@@ -86,6 +89,31 @@ class _Deployment:
     async def _node(self, scope: HostScope, state: HostState) -> Node:
         plans = await self._plans(scope, state)
         return Node(scope, state, bound(plans, state.memory.layouts, self.evaluator.looked_at))
+
+    async def _measured(self, nodes: Sequence[Node]) -> list[Node]:
+        """The hosts with what had no value for as long as evidence is fresh, back from their newest frames.
+
+        Of a host whose newest frames are not to be found (its clock is off) nothing is said."""
+        fresh = timedelta(seconds=self.evaluator.longest_fresh_s)
+        ids = [node.scope.host_id for node in nodes]
+        since = self.now - 2 * fresh
+        rows = await newest_values(self.conn, self.scope.tenant_id, ids, since, _FRAMES)
+        frames: dict[int, list[tuple[bytes, datetime, Frame]]] = {}
+        for host_id, digest, at, values in rows:
+            frames.setdefault(host_id, []).append((digest[:8], at, values))
+        return [self._with_measured(node, frames.get(node.scope.host_id, []), fresh) for node in nodes]
+
+    def _with_measured(
+        self, node: Node, frames: Sequence[tuple[bytes, datetime, Frame]], fresh: timedelta
+    ) -> Node:
+        newest = {name: max(at for n, at, _ in frames if n == name) for name in {n for n, _, _ in frames}}
+        looked, valued = set(), set()
+        for name, at, values in frames:
+            plan = self.evaluator.plan_named(node.scope, name)
+            if plan is not None and at >= newest[name] - fresh:
+                looked |= plan.by_key.keys() & node.bound.keys()
+                valued |= plan.valued(values)
+        return msgspec.structs.replace(node, unmeasured=frozenset(looked - valued))
 
     async def _plans(self, scope: HostScope, state: HostState) -> list[Plan]:
         """Of the layouts that the host's memory names; bodies are read only when a plan is not at hand."""
@@ -119,9 +147,7 @@ class _Deployment:
 
     async def _failing(self) -> frozenset[str]:
         """Rules that raised within the longest freshness that any rule asks for."""
-        sources = [rule.source for rule in self.evaluator.compounds]
-        asked = [source.fresh_s for source in sources if isinstance(source, Compound)]
-        since = self.now - timedelta(seconds=max(asked, default=0.0))
+        since = self.now - timedelta(seconds=self.evaluator.longest_fresh_s)
         return frozenset(
             row[0] for row in await (await self.conn.execute(Q.failing_since, {"since": since})).fetchall()
         )

@@ -8,7 +8,7 @@ from alerting.binding import Plan, bind
 from alerting.compound_pack import in_order, looked_at
 from alerting.inputs import HostScope
 from alerting.override import Override, apply
-from alerting.rule import Matched, Rule, Silent
+from alerting.rule import Compound, Matched, Rule, Silent
 from wire.layout import Layout
 
 _MAX_PLANS = 20_000
@@ -61,6 +61,10 @@ class Evaluator:
         """The rules on other rules' alerts, each after those that it looks at."""
         self.looked_at = frozenset(w.rule_id for rule in self.compounds for w in looked_at(rule))
         """The rules that those look at."""
+        self.longest_fresh_s = max(
+            (rule.source.fresh_s for rule in self.compounds if isinstance(rule.source, Compound)), default=0.0
+        )
+        """The longest that any of them lets evidence be."""
         self._plain = RuleSet(self.rules)
         self._overrides: dict[int, list[Override]] = {}
         for override in overrides:

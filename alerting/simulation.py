@@ -56,11 +56,17 @@ class SimulatedHost:
         """Alerts that have not ended, by (rule id, instance), with their newest transition."""
         self.history: list[Happening] = []
         self.failing: dict[str, str] = {}
+        self.valued: dict[Key, int] = {}
+        """What rules on alerts look at -> the newest frame that had a value of it, ms."""
         self._past = Past(evaluator)
 
     def feed(self, inputs: Sequence[FrameInput | EventInput], received_at: datetime) -> None:
         """Inputs in time order, received together."""
         self._past.take(item for item in inputs if isinstance(item, FrameInput))
+        for item in inputs if self.evaluator.looked_at else ():
+            if isinstance(item, FrameInput):
+                plan = self.evaluator.plan(self.scope, item.layout_digest, item.layout)
+                self.valued |= dict.fromkeys(plan.valued(item.values), to_ms(item.at))
         self._take(evaluate(self.evaluator, self.scope, self.state, inputs, received_at))
         if self.state.memory.ahead:
             self._look_ahead(to_ms(received_at))
@@ -181,7 +187,10 @@ class SimulatedSite:
     def _node(self, host: SimulatedHost) -> Node:
         layouts = host.state.memory.layouts
         plans = [plan for name in layouts if (plan := self.evaluator.plan_named(host.scope, name))]
-        return Node(host.scope, host.state, bound(plans, layouts, self.evaluator.looked_at))
+        known = bound(plans, layouts, self.evaluator.looked_at)
+        fresh = self.evaluator.longest_fresh_s * 1000
+        blind = frozenset(key for key, at in known.items() if at - host.valued.get(key, 0) > fresh)
+        return Node(host.scope, host.state, known, blind)
 
     def _silent(self) -> dict[str, Told]:
         open_now = [happening for host in self.hosts for happening in host.open.values()]

@@ -43,6 +43,8 @@ class Node(msgspec.Struct, frozen=True):
     state: HostState
     bound: Mapping[Key, int]
     """What rules have to judge there -> newest frame whose layout has it, ms."""
+    unmeasured: frozenset[Key] = frozenset()
+    """Of these, what had no value at all in its newest frames."""
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -146,14 +148,15 @@ class Hearing:
         ]
         if any(track.last >= self.since for track in tracks):
             return Word.YES
-        seen = [
-            at
-            for (rule_id, instance), at in node.bound.items()
-            if rule_id == rule.id
-            and any_matches(wanted.instance, instance)
+        seen = {
+            key: at
+            for key, at in node.bound.items()
+            if key[0] == rule.id
+            and any_matches(wanted.instance, key[1])
             and at > min(self.since, self.site.now - GONE_MS)
-        ]
-        if tracks or rule.id in self.site.failing or any(at < self.since for at in seen):
+        }
+        blind = any(at < self.since or key in node.unmeasured for key, at in seen.items())
+        if tracks or blind or rule.id in self.site.failing:
             return Word.UNKNOWN
         heard = any(at >= self.since for at in node.state.memory.layouts.values())
         return Word.NO if seen else (Word.ABSENT if heard else Word.UNKNOWN)

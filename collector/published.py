@@ -5,7 +5,7 @@ Every function takes the tenant first. Frames are read through ``latest`` and ``
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +32,7 @@ __all__ = [
     "host_facts",
     "latest",
     "layouts_of",
+    "newest_values",
 ]
 Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -73,6 +74,15 @@ async def layouts_of(conn: Connection, tenant_id: int, host_id: int) -> list[tup
     row = {"tenant_id": tenant_id, "host_id": host_id}
     rows = await (await conn.execute(Q.host_layouts, row)).fetchall()
     return [(bytes(digest), decode(body)) for _, digest, body in rows]
+
+
+async def newest_values(
+    conn: Connection, tenant_id: int, host_ids: Sequence[int], since: datetime, limit: int
+) -> list[tuple[int, bytes, datetime, list[float | None]]]:
+    """(host, layout digest, time, values) of the hosts' newest frames, at most ``limit`` of each layout."""
+    row = {"tenant_id": tenant_id, "host_ids": list(host_ids), "since": since, "limit": limit}
+    rows = await (await conn.execute(Q.newest_values, row)).fetchall()
+    return [(host_id, bytes(digest), at, values) for host_id, digest, at, values in rows]
 
 
 async def events_between(

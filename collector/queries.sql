@@ -396,6 +396,19 @@ SELECT layout_id, time, values FROM frame
 WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s AND time >= %(start)s AND time < %(end)s
 ORDER BY time, layout_id
 
+-- name: newest_values
+-- The newest frames of some hosts since a time, newest first, at most so many of each layout.
+SELECT hl.host_id, l.digest, f.time, f.values
+FROM host_layout hl
+JOIN layout l USING (tenant_id, layout_id)
+CROSS JOIN LATERAL (
+    SELECT time, values FROM frame
+    WHERE tenant_id = hl.tenant_id AND host_id = hl.host_id AND layout_id = hl.layout_id AND time >= %(since)s
+    ORDER BY time DESC
+    LIMIT %(limit)s
+) f
+WHERE hl.tenant_id = %(tenant_id)s AND hl.host_id = ANY (%(host_ids)s::bigint[])
+
 -- name: events_between
 -- The events of one host in time order: what a trial of rules reads.
 SELECT time, source, event_id, severity, message, attributes FROM event

@@ -101,6 +101,17 @@ def test_a_series_that_is_not_measured_is_no_evidence() -> None:
     assert site.story() == ["12 firing P1"]
 
 
+def test_a_healthy_value_that_is_no_longer_measured_is_no_evidence_either() -> None:
+    """One host is well, then its value is missing for longer than ``fresh`` while it reports: whether every
+    host is busy is not known any more, and nothing opens; measured again, it counts."""
+    rule = next(r for r in RULES if r.id == "site.busy")
+    site = Deployment(tuple(r for r in RULES if isinstance(r.source, Measured) or r is rule), hosts=3)
+    site.run((0.1, 0.1, 0.1), *[(0.1, 0.1, None)] * 10, (0.99, 0.99, None))
+    assert site.story() == []
+    site.run((0.99, 0.99, 0.1))
+    assert site.story() == ["12 firing P2"]
+
+
 def test_rounds_that_did_not_take_place_restart_the_timers() -> None:
     """The sweep stood still for ten minutes in the middle of ``for``: it does not count as held."""
     rules = tuple(_with_for(rule, 300.0) for rule in RULES)

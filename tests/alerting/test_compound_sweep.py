@@ -113,6 +113,28 @@ async def test_a_healthy_deployment_is_not_looked_at(cluster: Cluster) -> None:
     assert await cluster.remembered() == 0
 
 
+async def test_stored_frames_without_a_value_are_no_evidence(pool: Pool) -> None:
+    """Two of three hosts are busy, the third one's CPU is not measured: whether every host is busy is not
+    known, so nothing opens; it is measured (and well): the P2 opens."""
+    cluster = Cluster(pool)
+    await cluster.build(hosts=3)
+    async with pool.connection() as conn:
+        await conn.execute("CREATE TABLE frame_of_test PARTITION OF frame DEFAULT")
+    for row in (*[(0.1, 0.1, None)] * 7, (0.99, 0.99, None), (0.99, 0.99, 0.1)):
+        for scope, value in zip(cluster.scopes, row, strict=True):
+            item = frame(CPU, cluster.now, value)
+            await ingest(pool, cluster.evaluator, scope, [item], cluster.now)
+            async with pool.connection() as conn:
+                await conn.execute(
+                    "INSERT INTO frame (tenant_id, host_id, layout_id, time, values) "
+                    "VALUES (1, %s, 1, %s, %s)",
+                    [scope.host_id, item.at, list(item.values)],
+                )
+        await compound_sweep.sweep(pool, cluster.evaluator, START, cluster.now)
+        cluster.now += minutes(1)
+    assert await cluster.story("site.busy") == ["8 firing P2"]
+
+
 async def test_two_sweeps_at_once_say_it_once(cluster: Cluster) -> None:
     """They wait for each other at the hosts' locks; the second finds nothing to add."""
     for scope in cluster.scopes:
