@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 from psycopg.conninfo import make_conninfo
 
 from storage.embedded import EmbeddedServer
@@ -20,6 +21,10 @@ from storage.pool import Pool, open_pool
 from storage.serverconf import FAST_AND_FORGETFUL
 
 _TEMPLATE = "ucx_template"
+
+# A busy machine is no fault of the code: what an example does is judged, not how long it takes.
+settings.register_profile("ucx", deadline=None)
+settings.load_profile("ucx")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -118,5 +118,9 @@ async def test_hosts_from_before_the_count_are_counted(front: Front) -> None:
     await agent.send((front.clock(), [1, 2]), layout=layout("a", "b"))
     async with front.pool.connection() as conn:
         await conn.execute("DELETE FROM host_series")
-    assert await upkeep.count_series(front.pool, CollectorSettings(), front.clock()) == 2
+    # The running collector's own first round may have a host in hand just now; then ours leaves it alone.
+    for _ in range(300):
+        if await upkeep.count_series(front.pool, CollectorSettings(), front.clock()) == 2:
+            break
+        await asyncio.sleep(0.1)
     assert await upkeep.count_series(front.pool, CollectorSettings(), front.clock()) == 2
