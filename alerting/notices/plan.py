@@ -91,7 +91,7 @@ def _alert(candidate: Candidate, why: str) -> dict[str, Any]:
 
 
 ENDING = "silence.ending"
-"""Type of a reminder that a silence ends; its shape: ``alerting/notices/reminder.py``."""
+"""Type of a reminder that a silence ends; its shape: ``alerting/reminder.py``."""
 
 
 def subject(said: dict[str, Any]) -> str:

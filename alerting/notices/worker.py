@@ -11,7 +11,7 @@ from uuid import uuid4
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from alerting.notices import reminder
+from alerting import reminder
 from alerting.notices.plan import WINDOW, Candidate, chosen, document
 from alerting.notices.send import Later, Letter, Never, send
 from alerting.settings import Receiver, Settings
