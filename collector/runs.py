@@ -20,7 +20,7 @@ REMEMBERED = 8
 CERTAIN = 2
 """Returns from which on it is told."""
 TOGETHER = timedelta(hours=1)
-"""Returns further apart than this have nothing to do with each other: two programs that run speak each minute."""
+"""Returns further apart have nothing to do with each other: two programs that run speak each minute."""
 
 
 class Runs(msgspec.Struct, frozen=True):
