@@ -39,6 +39,10 @@ BOOKMARK = "bookmark:"
 _COUNTERS = ("frames_dropped", "events_dropped", "batches_refused", "samples_refused")
 
 
+_REMEMBERED = ("correction_ms", "stepped_ms", "boot_id", "renumbered")
+"""What is remembered beside batches and bookmarks; saved from a damaged file, too."""
+
+
 class Incident(NamedTuple):
     """Something that the collector should know, to be sent as an event."""
 
@@ -138,7 +142,8 @@ class Spool:
         for counter, value in read_counters(aside):
             self.counters[counter] = max(self.counters[counter], value)
         store.set(**{name: str(value) for name, value in self.counters.items()})
-        store.set(**dict(read_bookmarks(aside, BOOKMARK)))
+        for name in (BOOKMARK, *_REMEMBERED):
+            store.set(**dict(read_bookmarks(aside, name)))
         for digest, body in read_layouts(aside):
             store.put_layout(digest, body)
         for batch in read_batches(aside):

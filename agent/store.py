@@ -11,6 +11,7 @@ Tables: ``batch`` (id in order of birth), ``layout`` (bodies by digest), ``meta`
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Collection, Iterator
@@ -301,11 +302,11 @@ class Store:
         return self._pick(kind, "ASC", skip, after)
 
     def _pick(self, kind: Kind, order: str, skip: Collection[int], after: int = 0) -> Stored | None:
-        marks = ",".join("?" * len(skip))
+        # As one parameter: on a disk that cannot be written, tens of thousands may have to be passed over.
         row = self._db.execute(
-            f"SELECT {_COLUMNS} FROM batch"  # noqa: S608 - marks only
-            f" WHERE kind = ? AND id > ? AND id NOT IN ({marks}) ORDER BY id {order} LIMIT 1",
-            (kind, after, *skip),
+            f"SELECT {_COLUMNS} FROM batch WHERE kind = ? AND id > ?"  # noqa: S608 - constants
+            f" AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY id {order} LIMIT 1",
+            (kind, after, json.dumps(list(skip))),
         ).fetchone()
         return None if row is None else Stored(*row)
 

@@ -350,6 +350,34 @@ def test_intact_batches_are_saved_from_a_damaged_file(tmp_path: Path) -> None:
     spool.close()
 
 
+def test_what_is_remembered_of_the_clock_is_saved_with_the_batches_that_need_it(tmp_path: Path) -> None:
+    """Stamps of waiting batches are placed by it; positions in logs are saved, too."""
+    clock = WoundClock()
+    spool = open_spool(tmp_path, clock)
+    spool.remember(correction_ms="86400000", stepped_ms="-3600000", boot_id="b")
+    assert spool.put_marked([EVENT], 0, "app", "7:9")
+    spool._after_damage(lambda disk: None, sqlite3.DatabaseError("damaged"))
+    spool.close()
+    spool = open_spool(tmp_path, clock)
+    said = [spool.get(name) for name in ("correction_ms", "stepped_ms", "boot_id")]
+    assert (said, spool.bookmark("app")) == (["86400000", "-3600000", "b"], "7:9")
+    spool.close()
+
+
+def test_any_number_of_batches_can_be_passed_over(tmp_path: Path) -> None:
+    """Delivered from a disk that cannot be written, they stay in the file and must not be sent again.
+
+    Broken twin: one SQL parameter for each fails above 32,766, is taken for damage, and the spool is lost."""
+    spool = open_spool(tmp_path, WoundClock())
+    spool.put_frames([WoundClock().frame()], 0)
+    batch = spool.newest("frames")
+    assert batch is not None
+    assert spool.newest("frames", range(batch.id + 1, 50_000)) == batch
+    assert spool.oldest("frames", range(50_000)) is None
+    assert not spool.take_incidents()
+    spool.close()
+
+
 # ---- killed -------------------------------------------------------------------------------------------
 
 WRITER = """
