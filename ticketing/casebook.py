@@ -8,7 +8,7 @@ transaction, so that none of it can exist without the rest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -158,9 +158,6 @@ async def save(conn: Connection, case: Case, now: datetime, settings: Settings) 
     key = (case.tenant_id, case.ticket_id)
     why = explain(case.terms, case.history, now) if is_open(status.state) else []
     await enqueue(conn, settings, key, recorded, status.priority, derived.due_at, why, now)
-    if any(entry.kind in (Kind.RESOLVED, Kind.CLOSED) for entry in recorded):
-        later = {"at": now + timedelta(minutes=settings.storm_outlast_min)}
-        await conn.execute(Q.outlasting, later | {"tenant_id": case.tenant_id, "ticket_id": case.ticket_id})
     return status
 
 

@@ -243,7 +243,11 @@ async def _look(conn: Connection, settings: Settings, now: datetime, tenant_id: 
         return False
     for entry in looks.due(case.terms, case.history, now, settings):
         case.add(await with_people(conn, case, msgspec.structs.replace(entry, at=now)))
+    outlasted = any((entry.step or "").startswith(looks.OUTLASTED) for entry in case.fresh)
     await casebook.save(conn, case, now, settings)
+    if outlasted:
+        key = {"tenant_id": tenant_id, "ticket_id": ticket_id}
+        await conn.execute(Q.outlasting, key | {"now": now})
     return True
 
 

@@ -88,7 +88,7 @@ def due(snapshot: dict[str, Any], history: Sequence[Entry], now: datetime, setti
 def pending(reckoning: Reckoning | None, history: Sequence[Entry], settings: Settings) -> list[Look]:
     """All looks ahead, and those overdue that were not taken."""
     status = fold(history)
-    looks = [*_tidying(status, settings)]
+    looks = [*_tidying(status, settings), *_outlasting(status, history, settings)]
     if is_open(status.state):
         looks += _answers(status, settings)
     if reckoning is not None and status.state not in (State.RESOLVED, State.CLOSED):
@@ -109,6 +109,21 @@ def _tidying(status: Status, settings: Settings) -> Iterator[Look]:
     if after and quiet is not None:
         reason = f"resolved, and quiet for {settings.auto_close_after_h:g} h (auto-close policy)"
         yield _look(quiet + after, Kind.CLOSED, {"auto": True}, reason, None)
+
+
+OUTLASTED = "outlasted"
+"""Begins the step at which what still fires of a storm is decided on its own."""
+
+
+def _outlasting(status: Status, history: Sequence[Entry], settings: Settings) -> Iterator[Look]:
+    """A storm's ticket was resolved or closed while some of its alerts fire."""
+    over = status.resolved_at or status.closed_at
+    if over is None or status.recovered_at is not None or "alerts" not in history[0].detail:
+        return
+    minutes = f"{settings.storm_outlast_min:g} min"
+    reason = f"what still fires {minutes} after the storm's ticket was done with is decided on its own"
+    at, step = over + timedelta(minutes=settings.storm_outlast_min), f"{OUTLASTED}:{over.isoformat()}"
+    yield _look(at, Kind.NOTE, {}, reason, step)
 
 
 def _quiet_since(status: Status) -> datetime | None:

@@ -367,12 +367,13 @@ SELECT problem_key FROM ticket
  WHERE tenant_id = %(tenant_id)s AND problem_key = ANY (%(problems)s::text[]) AND state <> 'closed';
 
 -- name: outlasting
--- What still fires of a storm whose ticket was resolved is decided on its own, after a while.
-UPDATE desk_progress p SET look_again_at = %(at)s
+-- What still fires of a storm whose ticket is done with is decided again, on its own.
+UPDATE desk_progress p SET look_again_at = %(now)s
   FROM ticket_alert l
  WHERE l.tenant_id = %(tenant_id)s AND l.ticket_id = %(ticket_id)s AND l.firing
    AND (p.tenant_id, p.alert_id) = (l.tenant_id, l.alert_id) AND p.firing AND p.look_again_at IS NULL
-   AND EXISTS (SELECT FROM ticket k WHERE (k.tenant_id, k.ticket_id) = (l.tenant_id, l.ticket_id) AND 'storm' = ANY (k.flags));
+   AND NOT EXISTS (SELECT FROM ticket_alert o WHERE (o.tenant_id, o.alert_id) = (l.tenant_id, l.alert_id)
+                      AND o.ticket_id <> l.ticket_id AND o.firing);
 
 -- name: claim_progress
 -- Take an alert in hand, unless another desk has it.
