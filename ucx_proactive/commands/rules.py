@@ -12,6 +12,7 @@ import typer
 
 from alerting import history, shadow
 from alerting.errors import AlertingError, PackError
+from alerting.hints import hints
 from alerting.pack import Pack, default_document, parse_pack, schema
 from alerting.packdiff import difference
 from alerting.rule import Rule
@@ -46,11 +47,13 @@ def check(
         bool, typer.Option("--translated", help="Every text must be there in every language.")
     ] = False,
 ) -> None:
-    """Check PATH: every fault with its line and field; then which translations are missing.
+    """Check PATH: every fault with its line and field; then doubts, and which translations are missing.
 
     Ends with 1 if there is a fault, with --translated also if a translation is missing."""
     pack = _pack(path)
     typer.echo(f"{path}: {len(pack.rules)} rules, no fault.")
+    for line in hints(pack.rules):
+        typer.echo(f"note: {line}")
     untranslated = list(untold(pack.rules))
     for line in untranslated:
         typer.echo(line)
