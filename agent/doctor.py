@@ -62,6 +62,7 @@ def examine(options: Options, clock: Clock = utcnow) -> Iterator[Finding]:
     yield from _collector(options, config, identity, clock)
     yield from _agent(options.state_dir, clock)
     yield from supervisor.findings()
+    yield from supervisor.site_logs(config.iis_logs)
     yield from _checks(config)
 
 

@@ -58,6 +58,20 @@ def findings() -> Iterator[Finding]:
         yield ok("service", found.what) if found.good else warning("service", found.what, found.do)
 
 
+def site_logs(root: Path | None) -> list[Finding]:
+    """On Windows: whether the logs of IIS can be read by whoever asks."""
+    if sys.platform == "win32":
+        from agent.checks.iislog import SiteLogs, default_root
+
+        logs = SiteLogs(root or default_root())
+        logs.read()
+        grant = 'icacls FOLDER /grant "NT SERVICE\\UCXAgent:(OI)(CI)RX"'
+        found = warning("IIS", f"server errors are not counted: {logs.fault}", grant)
+        return [found] if logs.fault else []
+    else:  # noqa: RET505 - type checkers follow the platform only through if and else
+        return []
+
+
 def exposure(state: Path) -> list[Finding]:
     """On Windows a directory lets in whomever the one above it lets in, unless it was closed. On Linux the
     rights of each file tell, and those are looked at where the file is read."""

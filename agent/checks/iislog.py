@@ -9,12 +9,15 @@ begins anew with the agent needs no more. IIS writes about once a minute, so err
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from agent.sharedfile import open_shared
+
+log = logging.getLogger("ucx.iis")
 
 _CHUNK = 1 << 20
 _MOST_BYTES = 8 << 20
@@ -39,17 +42,26 @@ class SiteLogs:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._positions: dict[str, Position] = {}
+        self.fault = ""
+        """Why logs that are there were not read."""
+
+    def _say(self, fault: str) -> None:
+        if fault != self.fault:
+            log.warning("server errors of IIS are not counted: %s", fault)
+        self.fault = fault
 
     def read(self) -> dict[str, float]:
-        """Site id -> 5xx since the agent started; sites whose log cannot be read are left out."""
+        """Site id -> 5xx since the agent started; sites whose log cannot be read are left out, and ``fault``
+        says why: the pools' values are not to suffer for it."""
         try:
-            names = sorted(entry.name for entry in os.scandir(self._root) if is_site(entry.name))[
-                :_MOST_SITES
-            ]
+            names = sorted(entry.name for entry in os.scandir(self._root) if is_site(entry.name))
         except FileNotFoundError:
             return {}
+        except OSError as fault:
+            self._say(f"{self._root}: {fault.strerror}")
+            return {}
         found = {}
-        for name in names:
+        for name in names[:_MOST_SITES]:
             position = self._advance(self._root / name, self._positions.get(name))
             if position is not None:
                 self._positions[name] = position
@@ -64,7 +76,8 @@ class SiteLogs:
             if position is None:
                 return _at_end(folder, files[-1])
             return _count_on(folder, files, position)
-        except OSError:
+        except OSError as fault:
+            self._say(f"{folder}: {fault.strerror}")
             return None
 
 

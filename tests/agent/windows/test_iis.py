@@ -222,6 +222,28 @@ def test_server_errors_are_counted_from_now_on(tmp_path: Path) -> None:
     assert SiteLogs(tmp_path / "nothing").read() == {}
 
 
+def test_logs_that_may_not_be_read_cost_the_pools_nothing(
+    pdh: tuple[Pdh, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The account must be given the right first: until then pools are watched all the same. Said once.
+
+    It was not so: the whole check failed."""
+    fake, counters = pdh
+    serve(fake)
+
+    def refuse(*_: object) -> Any:
+        raise PermissionError(13, "Access is denied")
+
+    logs = SiteLogs(tmp_path)
+    check = IisCheck(counters, logs, lambda: True)
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.checks.iislog.os.scandir", refuse)
+        for tick in range(3):
+            assert values(check.read(float(tick)))["application_pool.running Portal"] == 1
+    assert "Access is denied" in logs.fault
+    assert len(caplog.records) == 1
+
+
 def test_a_log_that_grows_faster_than_it_is_read_is_read_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,21 @@ def test_doctor_knows_the_service(windows: Windows) -> None:
     assert supervisor.judge(monitored.states([supervisor.NAME])[supervisor.NAME]).good
 
 
+def test_doctor_says_when_the_logs_of_iis_cannot_be_read(
+    windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the command that gives the right."""
+    assert supervisor.site_logs(tmp_path) == []
+
+    def refuse(*_: object) -> Any:
+        raise PermissionError(13, "Access is denied")
+
+    monkeypatch.setattr("agent.checks.iislog.os.scandir", refuse)
+    (found,) = supervisor.site_logs(tmp_path)
+    assert "Access is denied" in found.what
+    assert "icacls" in found.do
+
+
 def test_files_lie_where_windows_keeps_programs_data(
     windows: Windows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
