@@ -6,7 +6,9 @@ import sys
 
 assert sys.platform == "win32"  # read by type checkers too
 
+import logging
 import winreg
+from functools import cache
 from typing import Any
 
 import pywintypes
@@ -14,7 +16,9 @@ import win32service
 
 from agent.checks.service import WindowsService
 
-_NO_SUCH_SERVICE, _BAD_NAME = 1060, 123
+log = logging.getLogger("ucx.services")
+
+_NO_SUCH_SERVICE, _BAD_NAME, _ACCESS_DENIED = 1060, 123, 5
 _ACCESS = win32service.SERVICE_QUERY_STATUS | win32service.SERVICE_QUERY_CONFIG
 _KEY = r"SYSTEM\CurrentControlSet\Services"
 
@@ -54,9 +58,11 @@ def _look(manager: Any, name: str) -> WindowsService | None:
     try:
         service = win32service.OpenService(manager, name, _ACCESS)
     except pywintypes.error as fault:
-        if fault.winerror in (_NO_SUCH_SERVICE, _BAD_NAME):
-            return None
-        raise
+        if fault.winerror == _ACCESS_DENIED:
+            _say_once(name)
+        elif fault.winerror not in (_NO_SUCH_SERVICE, _BAD_NAME):
+            raise
+        return None
     try:
         status: Any = win32service.QueryServiceStatusEx(service)  # its stub says a tuple; it is a dictionary
         config = win32service.QueryServiceConfig(service)
@@ -66,6 +72,12 @@ def _look(manager: Any, name: str) -> WindowsService | None:
     finally:
         win32service.CloseServiceHandle(service)
     return WindowsService(status["CurrentState"], config[1], bool(delayed), _is_triggered(name), config[8])
+
+
+@cache
+def _say_once(name: str) -> None:
+    """One service that hides itself is not to cost the others their values."""
+    log.warning("the service '%s' does not let its state be asked by this account", name)
 
 
 def _is_triggered(name: str) -> bool:

@@ -150,11 +150,30 @@ def test_a_manager_that_refuses_fails_the_check(bench: Bench, monkeypatch: pytes
     """With its words and number; no handle stays open."""
 
     def refuse(*_: Any) -> Any:
-        raise bench.services.pywintypes.error(5, "OpenService", "Access is denied.")
+        raise bench.services.pywintypes.error(1115, "OpenService", "A system shutdown is in progress.")
 
     monkeypatch.setattr(bench.services.win32service, "OpenService", refuse)
-    with pytest.raises(OSError, match=r"service manager: Access is denied\. \(5\)"):
+    with pytest.raises(OSError, match=r"service manager: A system shutdown is in progress\. \(1115\)"):
         bench.states("UcxCore")
+
+
+def test_a_service_that_hides_itself_costs_the_others_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its own access list may refuse us: no value, said once. It was the whole check that failed."""
+    bench.scm.add("UcxCore")
+    bench.scm.add("Hidden")
+    ask = bench.services.win32service.OpenService
+
+    def refuse(manager: Any, name: str, access: int) -> Any:
+        if name == "Hidden":
+            raise bench.services.pywintypes.error(5, "OpenService", "Access is denied.")
+        return ask(manager, name, access)
+
+    monkeypatch.setattr(bench.services.win32service, "OpenService", refuse)
+    for _ in range(3):
+        assert set(bench.states("UcxCore", "Hidden")) == {"UcxCore"}
+    assert len(caplog.records) == 1
 
 
 def test_iis_and_sql_server_are_watched_without_being_named(bench: Bench) -> None:
