@@ -112,6 +112,10 @@ def _host(
         f"host-{n}",
         now - timedelta(days=400),
     )
+    conn.execute(
+        "INSERT INTO host_layout (tenant_id, host_id, layout_id, first_seen) VALUES (%s, %s, %s, %s)",
+        (tenant_id, host_id, layout_id, now),
+    )
     private = Ed25519PrivateKey.generate()
     agent = UUID(bytes=secrets.token_bytes(16))
     conn.execute(

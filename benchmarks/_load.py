@@ -178,7 +178,13 @@ class Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's does not derive from it
+        self._buffer = b""
         self._send()
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the receiver has closed the connection, as it may while nothing is sent."""
+        return self._transport.is_closing()
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.done.done():
@@ -190,7 +196,8 @@ class Line(asyncio.Protocol):
         self.latencies.clear()
         self.done = asyncio.get_running_loop().create_future()
         self._until = until
-        self._send()
+        if not self._transport.is_closing():
+            self._send()
 
     def close(self) -> None:
         """Nothing more comes."""
@@ -241,11 +248,13 @@ async def run(orders: Orders) -> Report:
     senders = hosts(orders)
     count = min(orders.connections, len(senders))
     pause_s = count / orders.frames_per_s if orders.frames_per_s else 0.0
-    lines = []
-    for n in range(count):
-        line = Line(senders[n::count], pause_s)
-        await loop.create_connection(lambda line=line: line, "127.0.0.1", orders.ports[n % len(orders.ports)])  # type: ignore[misc]
-        lines.append(line)
+    lines = [Line(senders[n::count], pause_s) for n in range(count)]
+
+    async def connect(line: Line, n: int) -> None:
+        await loop.create_connection(lambda: line, "127.0.0.1", orders.ports[n % len(orders.ports)])
+
+    for n, line in enumerate(lines):
+        await connect(line, n)
     await asyncio.gather(*(line.done for line in lines))
     sys.stdout.buffer.write(b"ready\n")
     sys.stdout.buffer.flush()
@@ -253,6 +262,9 @@ async def run(orders: Orders) -> Report:
     started, cpu, tokens = time.monotonic(), _cpu(), Agent.tokens
     for line in lines:
         line.begin(started + orders.seconds)
+    for n, line in enumerate(lines):
+        if line.hung_up:
+            await connect(line, n)
     await asyncio.gather(*(line.done for line in lines))
     seconds = time.monotonic() - started
     for line in lines:

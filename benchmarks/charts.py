@@ -69,7 +69,7 @@ async def fill(pool: Pool, machines: list[_fleet.Machine], now: datetime, days: 
         noted = [(m.tenant_id, m.host_id, m.layout_id, now) for m in machines]
         async with conn.cursor() as cursor:
             await cursor.executemany(
-                "INSERT INTO host_layout (tenant_id, host_id, layout_id, first_seen) VALUES (%s, %s, %s, %s)",
+                "INSERT INTO host_layout (tenant_id, host_id, layout_id, first_seen) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
                 noted,
             )
         for table, span, count in (("rollup_hour", HOUR, days * 24), ("rollup_five", FIVE, 288)):
