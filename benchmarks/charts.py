@@ -66,12 +66,6 @@ async def fill(pool: Pool, machines: list[_fleet.Machine], now: datetime, days: 
     async with pool.connection() as conn:
         for table in TABLES:
             await ensure_partitions(conn, table, now, behind=timedelta(days=days))
-        noted = [(m.tenant_id, m.host_id, m.layout_id, now) for m in machines]
-        async with conn.cursor() as cursor:
-            await cursor.executemany(
-                "INSERT INTO host_layout (tenant_id, host_id, layout_id, first_seen) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                noted,
-            )
         for table, span, count in (("rollup_hour", HOUR, days * 24), ("rollup_five", FIVE, 288)):
             begin, end = floor(now, span) - span * count, floor(now, span)
             await conn.execute(

@@ -27,6 +27,7 @@ from alerting.evaluate import HostKey, HostScope
 from collector import token
 from collector.cache import Entry, TtlCache
 from collector.runs import Heard, Runs, hear
+from collector.together import Together
 from storage import arrays
 from storage.pool import Pool
 from storage.sql import Queries
@@ -147,6 +148,7 @@ class Directory:
         self._pool = pool
         self._clock = clock
         self._monotonic = monotonic
+        self._together: Together[UUID, Agent] = Together(self._load_agents)
         self._renew_s = ttl_s * (1 - RENEW_PAST) / 2
         self._agents: TtlCache[UUID, Agent | None] = TtlCache(ttl_s=ttl_s, size=200_000, monotonic=monotonic)
         self._keys: TtlCache[bytes, Principal | None] = TtlCache(ttl_s=ttl_s, monotonic=monotonic)
@@ -211,10 +213,7 @@ class Directory:
 
     async def _renew(self, agent_ids: list[UUID]) -> None:
         asked_at = self._monotonic()
-        ids = arrays.uuids([agent_id.bytes for agent_id in agent_ids])
-        async with self._pool.connection() as conn:
-            rows = await (await conn.execute(Q.agents_by_id, {"agent_ids": ids})).fetchall()
-        found = {row[-1]: _agent(row[-1], row) for row in rows}
+        found = await self._load_agents(agent_ids)
         for agent_id in agent_ids:
             self._agents.renew(agent_id, found.get(agent_id), asked_at)
 
@@ -289,9 +288,13 @@ class Directory:
                 self.on_twins(agent, now)
 
     async def _load_agent(self, agent_id: UUID) -> Agent | None:
+        return await self._together.ask(agent_id)
+
+    async def _load_agents(self, agent_ids: list[UUID]) -> dict[UUID, Agent]:
+        ids = arrays.uuids([agent_id.bytes for agent_id in agent_ids])
         async with self._pool.connection() as conn:
-            row = await (await conn.execute(Q.agent_by_id, {"agent_id": agent_id})).fetchone()
-        return _agent(agent_id, row) if row else None
+            rows = await (await conn.execute(Q.agents_by_id, {"agent_ids": ids})).fetchall()
+        return {row[-1]: _agent(row[-1], row) for row in rows}
 
     async def _load_key(self, key_hash: bytes) -> Principal | None:
         async with self._pool.connection() as conn:

@@ -132,7 +132,7 @@ async def _again(conn: Connection, token_hash: bytes, request: Enrolment, now: d
 
 
 async def _answer(conn: Connection, agent_id: UUID, superseded: tuple[UUID, ...]) -> Enrolled:
-    row = await (await conn.execute(Q.agent_by_id, {"agent_id": agent_id})).fetchone()
+    row = await (await conn.execute(Q.agents_by_id, {"agent_ids": [agent_id]})).fetchone()
     assert row is not None
     return Enrolled(
         agent_id,

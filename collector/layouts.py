@@ -16,6 +16,8 @@ from alerting.evaluate import HostKey
 from collector.census import Connection, Limits, Overflow, held_by, identities, overflow
 from collector.directory import Q
 from collector.meters import Meters
+from collector.together import Together
+from storage import arrays
 from storage.pool import Pool
 from wire import layout as wire_layout
 from wire.layout import Layout
@@ -47,6 +49,7 @@ class LayoutStore:
         self._meters = meters
         self._cache: OrderedDict[tuple[int, bytes], StoredLayout] = OrderedDict()
         self._admitted: set[tuple[HostKey, bytes]] = set()
+        self._together: Together[tuple[HostKey, bytes], bool] = Together(self._admitted_of)
 
     async def resolve(
         self, host: HostKey, digests: Iterable[bytes], now: datetime
@@ -94,17 +97,25 @@ class LayoutStore:
         asked = {digest for digest in found if (host, digest) not in self._admitted}
         if not asked:
             return set()
-        row = {"digests": sorted(asked), **host._asdict()}
-        async with self._pool.connection() as conn:
-            rows = await (await conn.execute(Q.host_layouts_known, row)).fetchall()
-        self._remember(host, {bytes(digest) for (digest,) in rows})
+        admitted = {digest for digest in asked if await self._together.ask((host, digest))}
+        self._remember(host, admitted)
         refused = set()
-        for digest in asked - {bytes(digest) for (digest,) in rows}:
+        for digest in asked - admitted:
             try:
                 await self.register(host, wire_layout.encode(found[digest].layout), now)
             except Unprocessable:
                 refused.add(digest)
         return refused
+
+    async def _admitted_of(self, pairs: list[tuple[HostKey, bytes]]) -> dict[tuple[HostKey, bytes], bool]:
+        row = {
+            "tenant_ids": arrays.int4s([host.tenant_id for host, _ in pairs]),
+            "host_ids": arrays.int8s([host.host_id for host, _ in pairs]),
+            "digests": arrays.byteas([digest for _, digest in pairs]),
+        }
+        async with self._pool.connection() as conn:
+            rows = await (await conn.execute(Q.admitted, row)).fetchall()
+        return {(HostKey(tenant_id, host_id), digest): True for tenant_id, host_id, digest in rows}
 
     def _remember(self, host: HostKey, digests: Iterable[bytes]) -> None:
         if len(self._admitted) > PAIRS_KNOWN:

@@ -1,26 +1,9 @@
 -- Every query of the collector. Times and "now" come in as parameters; each query binds the tenant first where
 -- the caller knows it.
 
--- name: agent_by_id
--- The credential and its whole scope, for checking a token and for evaluation; replaced keys, and who spoke for
--- the host before.
-SELECT a.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name, a.public_key, a.revoked_at,
-       ARRAY(SELECT k.public_key FROM agent_key k
-             WHERE k.tenant_id = a.tenant_id AND k.agent_id = a.agent_id ORDER BY k.retires_at DESC LIMIT 4),
-       ARRAY(SELECT k.retires_at FROM agent_key k
-             WHERE k.tenant_id = a.tenant_id AND k.agent_id = a.agent_id ORDER BY k.retires_at DESC LIMIT 4),
-       ARRAY(SELECT f.agent_id FROM agent f
-             WHERE f.tenant_id = a.tenant_id AND f.host_id = a.host_id AND f.agent_id <> a.agent_id
-             ORDER BY f.enrolled_at DESC, f.agent_id LIMIT 16),
-       coalesce((SELECT r.run FROM agent_run r WHERE r.tenant_id = a.tenant_id AND r.agent_id = a.agent_id), '')
-FROM agent a
-JOIN host h ON h.tenant_id = a.tenant_id AND h.host_id = a.host_id
-JOIN tenant t ON t.tenant_id = a.tenant_id
-JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
-WHERE a.agent_id = %(agent_id)s
-
 -- name: agents_by_id
--- The same for many agents, each with its id.
+-- Credentials and their whole scopes, for checking tokens and for evaluation; replaced keys, and who spoke for
+-- the hosts before.
 SELECT a.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name, a.public_key, a.revoked_at,
        ARRAY(SELECT k.public_key FROM agent_key k
              WHERE k.tenant_id = a.tenant_id AND k.agent_id = a.agent_id ORDER BY k.retires_at DESC LIMIT 4),
@@ -237,6 +220,13 @@ ON CONFLICT DO NOTHING
 -- name: host_layout_count
 -- How many layouts a host has used in its life.
 SELECT count(*) FROM host_layout WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s
+
+-- name: admitted
+-- Which of some layouts hosts were let use already.
+SELECT hl.tenant_id, hl.host_id, l.digest
+FROM unnest(%(tenant_ids)s::int[], %(host_ids)s::bigint[], %(digests)s::bytea[]) AS k (tenant_id, host_id, digest)
+JOIN layout l ON l.tenant_id = k.tenant_id AND l.digest = k.digest
+JOIN host_layout hl ON hl.tenant_id = k.tenant_id AND hl.host_id = k.host_id AND hl.layout_id = l.layout_id
 
 -- name: host_layouts_known
 -- Which of some layouts a host was let use already.
