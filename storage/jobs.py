@@ -18,6 +18,8 @@ Q = Queries.load("storage")
 Connection = AsyncConnection[tuple[Any, ...]]
 FAILURES_TO_ALARM = 3
 """Rounds that failed in a row. One is nothing: a long query may hold a partition for that long."""
+FAILING_FOR_S = 900.0
+"""And for so long: several collectors have rounds of their own, and get into each other's way."""
 _LONGEST_ERROR = 500
 
 
@@ -50,6 +52,7 @@ async def record(conn: Connection, job: str, subject: str, now: datetime, error:
 
 
 async def failing(conn: Connection, at_least: int = FAILURES_TO_ALARM) -> list[Job]:
-    """Jobs that failed so many rounds in a row, the longest failing first."""
-    rows = await (await conn.execute(Q.failing_jobs, {"at_least": at_least})).fetchall()
+    """Jobs that failed so many rounds in a row, for ``FAILING_FOR_S``; the longest failing first."""
+    row = {"at_least": at_least, "for_s": FAILING_FOR_S}
+    rows = await (await conn.execute(Q.failing_jobs, row)).fetchall()
     return [Job(*row) for row in rows]

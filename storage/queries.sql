@@ -97,9 +97,10 @@ ON CONFLICT (job, subject) DO UPDATE SET
 RETURNING failures;
 
 -- name: failing_jobs
--- Jobs that failed several rounds in a row, the longest failing first.
+-- Jobs that failed several rounds in a row and for a while (each collector has rounds of its own), longest first.
 SELECT job, subject, failing_since, failures, error FROM upkeep_job
-WHERE failures >= %(at_least)s ORDER BY failing_since, job, subject;
+WHERE failures >= %(at_least)s AND ran_at >= failing_since + make_interval(secs => %(for_s)s)
+ORDER BY failing_since, job, subject;
 
 -- name: replica_state
 -- Whether this server is a replica, the time of the newest commit that it has replayed, and its time now.

@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import psycopg
 
-from storage.jobs import FAILURES_TO_ALARM, Job
+from storage.jobs import FAILING_FOR_S, FAILURES_TO_ALARM, Job
 from storage.migrate import MigrationError
 from storage.migrate import plan as migration_plan
 from storage.partition import partition_name
@@ -135,14 +135,14 @@ def _migrations(url: str) -> Finding:
 
 def _upkeep(conn: psycopg.Connection[tuple[Any, ...]]) -> Finding:
     """The jobs that keep the tables, by the rows that they leave."""
-    rows = conn.execute(_FAILING.encode(), (FAILURES_TO_ALARM,)).fetchall()
+    rows = conn.execute(_FAILING.encode(), (FAILURES_TO_ALARM, FAILING_FOR_S)).fetchall()
     words = "; ".join(Job(*row).words for row in rows)
     return Finding(not rows, "upkeep", words or "partitions, retention, packing: no job keeps failing")
 
 
 _FAILING = """
 SELECT job, subject, failing_since, failures, error FROM upkeep_job
-WHERE failures >= %s ORDER BY failing_since
+WHERE failures >= %s AND ran_at >= failing_since + make_interval(secs => %s) ORDER BY failing_since
 """
 _HYPERTABLE = "SELECT relkind = 'r' FROM pg_class WHERE oid = to_regclass(%s)"
 

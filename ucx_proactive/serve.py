@@ -194,7 +194,7 @@ class Process:
         tuning = rooms.collector
         self.meters = Meters(self.registry)
         self.directory = Directory(ingest_pool, clock, ttl_s=tuning.credential_cache_s)
-        ingest = self._ingest(ingest_pool) if "ingest" in settings.roles else None
+        ingest = self._ingest(ingest_pool, work_pool) if "ingest" in settings.roles else None
         self._http: Any = "auto" if ingest is None else _doors(ingest, tuning)
         for name, (role, work) in workers(work_pool, rooms, clock).items():
             if role in settings.roles:
@@ -205,13 +205,16 @@ class Process:
         ]
         self.app = web.build(all_routers, ingest, self.directory)
 
-    def _ingest(self, pool: Pool) -> IngestApp:
+    def _ingest(self, pool: Pool, work_pool: Pool) -> IngestApp:
         tuning = self._rooms.collector
         commit = IngestCommit(pool, tuning, self._clock, self.meters)
         committer = Committer(commit, tuning, self.meters)
         self.supervisor.add("committer", committer.run)
         self.supervisor.add("credentials", self.directory.run)
-        self.supervisor.add("upkeep", lambda stop: upkeep.run(pool, tuning, self._clock, stop, self.meters))
+        # Not on ingest's connections: those carry its limits of time, and upkeep sets limits of its own.
+        self.supervisor.add(
+            "upkeep", lambda stop: upkeep.run(work_pool, tuning, self._clock, stop, self.meters)
+        )
         layouts = LayoutStore(
             pool,
             most_per_tenant=tuning.layouts_per_tenant,

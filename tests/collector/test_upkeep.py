@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from collector import upkeep
 from collector.settings import CollectorSettings
 from storage.partition import partition_name
 from storage.pool import Pool
-from tests.collector.kit import Front, frames
+from tests.collector.kit import Front, frames, running
 from wire.clock import utcnow
 from wire.limits import LEDGER_HORIZON_DAYS
 
@@ -63,3 +64,25 @@ async def test_partitions_are_there_before_they_are_needed_and_go_when_they_expi
         name = partition_name("frame", (now - timedelta(days=3)).date())
         row = await (await conn.execute("SELECT to_regclass(%s) IS NULL", (name,))).fetchone()
     assert row == (True,)
+
+
+async def test_upkeep_leaves_the_limits_of_ingest_alone(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ingest's connections keep their limits for good, so upkeep, which sets and resets its own and may run
+    for long, works on others: else, after a round, ingest would wait for locks without end, and packing would
+    be cut off after 20 s. (Seen failing while both shared a pool.)"""
+    seen: list[Pool] = []
+
+    async def look(
+        pool: Pool, _settings: object, _clock: object, stop: asyncio.Event, _meters: object
+    ) -> None:
+        seen.append(pool)
+        await stop.wait()
+
+    monkeypatch.setattr(upkeep, "run", look)
+    async with running(database_url) as front:
+        agent = await front.agent()
+        await agent.send((front.clock(), [0.5, 0.5]))
+        ingest = front.process._pool
+        assert [pool is ingest for pool in seen] == [False]
