@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -354,6 +355,10 @@ def test_the_service_measures_and_stops_in_good_order(
             dispatcher.wait_for(Phase.RUNNING)
             dispatcher.control(Control.INTERROGATE)
             dispatcher.control(Control.PARAMCHANGE)
+            end = time.monotonic() + 30
+            while not ledger.batches:  # the event of its start is sent at once
+                assert time.monotonic() < end
+                time.sleep(0.01)
             dispatcher.control(control)
 
         dispatcher, log = _serve(monkeypatch, tmp_path, play)
