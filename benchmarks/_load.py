@@ -137,11 +137,13 @@ class Writer:
         self._heads = heads
         self._frames = frames
         self._turn = first
+        self._at = 0
 
     def request(self, now: float) -> bytes:
         """One sample of every series."""
         self._turn += 1
-        body = _remote.request(self._heads, self._frames[self._turn % SPREADS], int(time.time() * 1000))
+        self._at = max(self._at + 1, int(time.time() * 1000))  # two samples at one time would be refused
+        body = _remote.request(self._heads, self._frames[self._turn % SPREADS], self._at)
         return (
             b"POST /api/v1/write HTTP/1.1\r\nHost: receiver\r\nUser-Agent: bench\r\n"
             b"Content-Encoding: snappy\r\nContent-Type: application/x-protobuf\r\n"
