@@ -74,15 +74,6 @@ def example_text() -> str:
     return resources.files("ticketing").joinpath("example.yaml").read_text(encoding="utf-8")
 
 
-def counted(registry: Registry) -> str:
-    """What a document speaks of: ``1 product(s), 3 people, 2 customer(s), 2 deployment(s)``."""
-    deployments = sum(len(tenant.deployments) for tenant in registry.tenants.values())
-    return (
-        f"{len(registry.products)} product(s), {len(registry.people)} people, "
-        f"{len(registry.tenants)} customer(s), {deployments} deployment(s)"
-    )
-
-
 def line_of(lines: dict[Path, int], location: Path) -> int | None:
     """The line of a field, or of the nearest thing around it that stands in the file."""
     known = (location[:n] for n in range(len(location), -1, -1))

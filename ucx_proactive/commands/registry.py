@@ -11,9 +11,9 @@ import typer
 
 from storage.pool import Pool
 from ticketing.registry import Registry, RegistryError
-from ticketing.registry_file import apply_file, counted, example_text, parse, plan_file
+from ticketing.registry_file import apply_file, example_text, parse, plan_file
 from ticketing.registry_plan import Change, doubts, readable
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
+from ucx_proactive.commands.shared import DatabaseUrl, DataDir, counted, with_database
 from wire.clock import utcnow
 
 app = typer.Typer(
@@ -48,7 +48,7 @@ def check(file: File) -> None:
         raise typer.Exit(2) from None
     for doubt in doubts(registry):
         typer.echo(f"look at {doubt}", err=True)
-    typer.echo(f"{file} can be applied: {counted(registry)}.")
+    typer.echo(f"{file} can be applied: {_contents(registry)}.")
 
 
 @app.command()
@@ -61,6 +61,13 @@ def example() -> None:
 def schema() -> None:
     """Print the document's JSON Schema, with which editors complete and check it."""
     typer.echo(json.dumps(Registry.model_json_schema(), indent=2))
+
+
+def _contents(registry: Registry) -> str:
+    deployments = sum(len(tenant.deployments) for tenant in registry.tenants.values())
+    things = {"product": len(registry.products), "person": len(registry.people)}
+    things |= {"customer": len(registry.tenants), "deployment": deployments}
+    return ", ".join(counted(number, noun) for noun, number in things.items())
 
 
 def _text(file: Path) -> str:
@@ -86,11 +93,11 @@ def _report(file: Path, database_url: str | None, data_dir: Path, *, apply: bool
         typer.echo(f"look at {doubt}", err=True)
     for change in changes:
         typer.echo(readable(change))
-    typer.echo(f"{len(changes)} thing(s) {'changed' if apply else 'would change'}.")
+    typer.echo(f"{counted(len(changes), 'thing')} {'changed' if apply else 'would change'}.")
 
 
 def _tell_faults(file: Path, error: RegistryError) -> None:
     for fault in error.faults:
         where = f"{file}:{fault.line}" if fault.line else str(file)
         typer.echo(f"{where}: {fault.field}: {fault.message}", err=True)
-    typer.echo(f"{len(error.faults)} fault(s); nothing was changed.", err=True)
+    typer.echo(f"{counted(len(error.faults), 'fault')}; nothing was changed.", err=True)

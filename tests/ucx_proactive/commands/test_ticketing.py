@@ -54,9 +54,9 @@ def test_plan_shows_apply_changes_then_nothing_is_left(document: Path, database_
     """The difference is shown first and then made; it is then gone."""
     planned = _registry("plan", document, database_url)
     assert (planned.exit_code, "+ tenants.acme.deployments.main.contract" in planned.output) == (0, True)
-    assert "4 thing(s) would change" in planned.output
-    assert "4 thing(s) changed" in _registry("apply", document, database_url).output
-    assert "0 thing(s) changed" in _registry("apply", document, database_url).output
+    assert "4 things would change" in planned.output
+    assert "4 things changed" in _registry("apply", document, database_url).output
+    assert "0 things changed" in _registry("apply", document, database_url).output
 
 
 def test_faults_are_told_with_file_and_line(document: Path, database_url: str) -> None:
