@@ -111,13 +111,17 @@ WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS g (
            n integer, tenant_id integer, deployment_id integer, host_id bigint, rule_id text, instance text,
            problem_key text, from_state text, to_state text, priority smallint, since timestamptz,
-           fired_at timestamptz, resolved_at timestamptz, value float8, summary text, labels jsonb, hidden text,
-           silenced text, at timestamptz, reason text)
+           fired_at timestamptz, resolved_at timestamptz, value float8, unit text, summary text, labels jsonb,
+           hidden text, silenced text, at timestamptz, reason text)
+), pack AS MATERIALIZED (
+    SELECT max(version) AS version FROM rule_pack WHERE mode = 'active'
 ), moved AS (
     UPDATE alert a
        SET state = g.to_state, priority = g.priority, since = g.since, fired_at = g.fired_at,
            resolved_at = g.resolved_at, value = coalesce(g.value, a.value),
-           summary = coalesce(g.summary, a.summary), labels = coalesce(g.labels, a.labels),
+           unit = CASE WHEN g.value IS NULL THEN a.unit ELSE g.unit END, summary = coalesce(g.summary, a.summary),
+           pack_version = CASE WHEN g.summary IS NULL THEN a.pack_version ELSE (SELECT version FROM pack) END,
+           labels = coalesce(g.labels, a.labels),
            hidden = g.hidden, silenced = g.silenced, last_seq = a.last_seq + 1, changed_at = now()
       FROM given g
      WHERE a.tenant_id = g.tenant_id AND coalesce(a.host_id, 0) = coalesce(g.host_id, 0)
@@ -126,11 +130,11 @@ WITH given AS MATERIALIZED (
  RETURNING g.n, a.alert_id, a.last_seq
 ), opened AS (
     INSERT INTO alert (tenant_id, deployment_id, host_id, rule_id, instance, problem_key, state, priority,
-                       since, fired_at, resolved_at, value, summary, labels, hidden, silenced, last_seq,
-                       changed_at)
+                       since, fired_at, resolved_at, value, unit, summary, pack_version, labels, hidden, silenced,
+                       last_seq, changed_at)
     SELECT g.tenant_id, g.deployment_id, g.host_id, g.rule_id, g.instance, g.problem_key, g.to_state, g.priority,
-           g.since, g.fired_at, g.resolved_at, g.value, coalesce(g.summary, g.rule_id), coalesce(g.labels, '{}'),
-           g.hidden, g.silenced, 1, now()
+           g.since, g.fired_at, g.resolved_at, g.value, g.unit, coalesce(g.summary, g.rule_id),
+           (SELECT version FROM pack), coalesce(g.labels, '{}'), g.hidden, g.silenced, 1, now()
       FROM given g
      WHERE NOT EXISTS (SELECT FROM moved m WHERE m.n = g.n)
      ORDER BY g.n

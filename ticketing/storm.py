@@ -145,8 +145,9 @@ async def _begin(
     if opening.ticket:
         case = await casebook.create(conn, _new_ticket(opening, site, worst, taken, settings, now), settings)
         await _link(conn, case, taken)
+        over = await _is_over(conn, case, taken, now)
         await casebook.save(conn, case, now, settings)
-        if not opening.held:
+        if not (opening.held or over):
             await family.adopt(conn, case, now, settings, site[1])
     else:
         again = now + timedelta(seconds=settings.reconsider_s)
@@ -208,7 +209,10 @@ async def _more(
     if is_open(case.status.state) and priority < case.status.priority:
         detail = {"from": case.status.priority, "to": priority}
         case.add(Entry(now, Kind.PRIORITY, DESK, detail, f"an alert of the storm is worse: {text}"))
+    over = await _is_over(conn, case, taken, now)
     await casebook.save(conn, case, now, settings)
+    if over:
+        await family.let_go(conn, case, now, settings)
 
 
 async def _link(conn: Connection, case: Case, taken: Sequence[Claimed]) -> int:
@@ -222,3 +226,16 @@ async def _link(conn: Connection, case: Case, taken: Sequence[Claimed]) -> int:
     row = await (await conn.execute(Q.link_many, given)).fetchone()
     await many.save(conn, taken, [one.came.progress for one in taken])
     return int(row[0]) if row else 0
+
+
+async def _is_over(conn: Connection, case: Case, taken: Sequence[Claimed], now: datetime) -> bool:
+    """True, and recovered (not saved yet), when no alert of the ticket fires: those that were hung on it had
+    ended before the desk saw them, and no later end of theirs will come."""
+    key = {"tenant_id": case.tenant_id, "ticket_id": case.ticket_id}
+    row = await (await conn.execute(Q.still_firing, key)).fetchone()
+    if row is None or row[0]:
+        return False
+    reasons = [one.came.ended for one in taken if one.came.ended is not None]
+    text = f"{len(reasons)} alerts have ended, the last: {reasons[-1] if reasons else 'unknown'}"
+    case.add(Entry(now, Kind.RECOVERED, DESK, {"alerts": len(reasons), "firing": 0}, text))
+    return True

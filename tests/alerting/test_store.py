@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from alerting import store
+from alerting.told import told
 from storage.pool import Pool
 from tests.alerting.kit import START, evaluator_in, event, frame, ingest, layout_of, minutes, seed
 
@@ -42,7 +43,10 @@ async def _story(pool: Pool) -> list[list[tuple[Any, ...]]]:
 async def test_both_ways_write_the_same(pool: Pool, monkeypatch: pytest.MonkeyPatch, together: int) -> None:
     """Several transitions of one alert in a commit keep their order and numbers, whichever way is taken.
 
-    Broken twin: all rows in one round open the alert several times, and its unique index refuses."""
+    Each names the pack and the unit that its texts in other languages are made of.
+
+    Broken twins: all rows in one round open the alert several times, and its unique index refuses; without
+    unit and pack, what comes in great numbers is told in English only."""
     monkeypatch.setattr(store, "TOGETHER", together)
     alerts, steps = await _story(pool)
     disk = [(row[4], row[14]) for row in alerts if row[1] == "host.disk"]
@@ -53,3 +57,9 @@ async def test_both_ways_write_the_same(pool: Pool, monkeypatch: pytest.MonkeyPa
     assert all(row[11]["tenant"] == "acme" and row[10] and row[13] is None for row in alerts)
     said = [row[10] for row in steps if row[1] == "host.disk" and row[6] == "firing"]
     assert said[0] != said[1], "the reasons name their own times"
+    async with pool.connection() as conn:
+        rows = await (await conn.execute(b"SELECT alert_id, rule_id FROM alert")).fetchall()
+        found = await told(conn, [alert_id for alert_id, _ in rows])
+    assert found.keys() == {alert_id for alert_id, _ in rows}
+    units = {found[alert_id].given.unit for alert_id, rule_id in rows if rule_id == "host.disk"}
+    assert units == {"%"}

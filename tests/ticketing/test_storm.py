@@ -301,3 +301,30 @@ def test_a_walk_may_be_broken_off_anywhere(steps: list[tuple[State, int, bool]],
     assert second.progress == whole.progress
     asked = [acts for acts in (first.acts, second.acts) if acts is not None]
     assert (min(asked) if asked else None) == whole.acts
+
+
+async def test_a_storm_that_was_over_before_the_desk_saw_it_is_over(pool: Pool) -> None:
+    """The desk was away for a minute in which a whole site's alerts fired and ended: the ticket says so, and
+    rings nobody, as a single alert's would.
+
+    Broken twin: without a look at what still fires when alerts are hung on a ticket, nothing ever ends it."""
+    storm = await Storm(pool).begin()
+    await storm.fire(30)
+    await storm.go("resolved")
+    await storm.world.round()
+    assert (await storm.world.ticket())["recovered_at"] is not None
+    assert await storm.open_pages() == 0
+
+
+async def test_the_last_alert_of_a_storm_may_get_worse_and_end_at_once(pool: Pool) -> None:
+    """What is hung on a storm's ticket again, and has ended meanwhile, may have been the last: it recovers.
+
+    Broken twin: as above; and then the ticket rings for nothing until somebody answers."""
+    storm = await Storm(pool).begin()
+    await storm.fire(30, priority=3)
+    await storm.world.round()
+    await storm.go("firing", priority=1)
+    await storm.go("resolved")
+    await storm.world.round()
+    assert (await storm.world.ticket())["recovered_at"] is not None
+    assert await storm.open_pages() == 0
