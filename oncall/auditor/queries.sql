@@ -3,9 +3,9 @@
 
 -- name: critical_alerts
 -- Firing critical alerts that nobody muted, newest first, with what became of each. A customer who was told is no
--- technician: only our own people's phones and answers count.
+-- technician: only our own people's phones and answers count. Who lets a ticket wait answers for it.
 SELECT a.tenant_id, a.alert_id, t.name, a.summary, f.at, n.outcome, k.number,
-       coalesce(k.taken_at IS NOT NULL OR k.state IN ('held', 'resolved', 'closed'), false),
+       coalesce(k.taken_at IS NOT NULL OR k.state IN ('held', 'waiting_customer', 'waiting_third_party', 'resolved', 'closed'), false),
        coalesce(k.terms #>> '{terms,plan}' = ANY (%(plans)s) AND NOT coalesce((k.terms #>> '{terms,asia_pacific}')::boolean, false)
                 AND k.priority = 1, false),
        r.asked_at, g.rang_at, w.answered_at
@@ -49,7 +49,7 @@ LEFT JOIN on_call_report_progress p USING (tenant_id, report_id)
 WHERE r.confirmed_at IS NOT NULL AND p.handled_at IS NULL
 UNION ALL
 SELECT 'ticket', k.tenant_id, k.ticket_id, t.name, k.title, k.opened_at, NULL, k.number,
-       k.taken_at IS NOT NULL OR k.state = 'held',
+       k.taken_at IS NOT NULL OR k.state IN ('held', 'waiting_customer', 'waiting_third_party'),
        coalesce(k.terms #>> '{terms,plan}' = ANY (%(plans)s) AND NOT coalesce((k.terms #>> '{terms,asia_pacific}')::boolean, false)
                 AND k.priority = 1 AND k.channel <> 'email', false),
        q.asked_at, q.rang_at, q.answered_at

@@ -61,6 +61,25 @@ async def test_a_call_that_the_desk_never_sees_and_a_ticket_that_never_rings_are
     assert await found(database_url, now + timedelta(minutes=60)) == []
 
 
+@pytest.mark.parametrize("state", ["waiting_customer", "waiting_third_party"])
+async def test_what_a_person_put_on_wait_rings_no_second_person(
+    pool: Pool, database_url: str, state: str
+) -> None:
+    """Somebody works on a ticket and waits for the customer, without having taken it first: paging has ended
+    because a person answers for it, and nobody of ours is woken for that.
+
+    Broken twin: waiting not told from forgotten, the auditor rings five minutes later (seen to fail)."""
+    world, now = World(pool), utcnow()
+    await world.registry(registry(CUSTOMERS))
+    await world.do(REPORT, now, now)
+    while await desk.work(pool, DeskSettings(), now):
+        pass
+    await world.do("UPDATE page_request SET ended_at = now()")
+    assert len(await found(database_url, now + timedelta(minutes=6))) == 1
+    await world.do("UPDATE ticket SET state = %s", state)
+    assert await found(database_url, now + timedelta(minutes=6)) == []
+
+
 async def test_on_calls_own_alarms_ring_through_the_auditor_until_they_are_over(
     pool: Pool, database_url: str
 ) -> None:
