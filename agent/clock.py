@@ -184,10 +184,12 @@ class Timekeeper:
     def sent_ms(self, scale: int, created_ms: int) -> int:
         """Now, by the clock that stamped a batch: one that was made under ``scale``, at ``created_ms`` of it.
 
-        Nothing is sent before it was made: if it looks so, the clock was set back while the agent did not
-        run, and the batch is older than this run."""
+        Nothing is sent before it was made: if it looks so, the clock was adjusted back a little since, or it
+        was set back while the agent did not run, and the batch is older than this run."""
         now_ms = self.steady_ms() + scale
-        return now_ms if created_ms <= now_ms else created_ms + round((self._uptime() - self._begun_s) * 1000)
+        if created_ms - now_ms <= STEP_S * 1000:
+            return max(now_ms, created_ms)
+        return created_ms + round((self._uptime() - self._begun_s) * 1000)
 
     def now(self) -> datetime:
         """Corrected, aware UTC."""
