@@ -218,6 +218,7 @@ async def test_the_running_agent_replaces_its_key_when_it_is_due(tmp_path: Path,
         await asyncio.to_thread(chain.tend, ask)
         assert chain.identity.key == KEY_FILE, "not yet"
         days[0] = 1e-6
+        now_s[0] += 1.0  # much more than that part of a day, however quickly it was enrolled
         passed_s[0] += 61
         await asyncio.to_thread(chain.tend, ask)
         assert (chain.identity.former_key, told) == (KEY_FILE, ["agent.key"])

@@ -177,7 +177,9 @@ class Killed(BaseException):
 
 
 class DiesAt:
-    """Awaits a coroutine and kills it at its n-th suspension; ``steps`` counts them."""
+    """Awaits a coroutine and kills it at its n-th suspension; ``steps`` counts them.
+
+    What is thrown into it (a time-out, a cancelled wait) is thrown into the coroutine, as if awaited."""
 
     def __init__(self, work: Coroutine[Any, Any, Any], at: int) -> None:
         self._work = work
@@ -192,7 +194,11 @@ class DiesAt:
                 if self.steps == self._at:
                     waiting = self._work.throw(Killed())
                     continue
-                yield waiting
-                waiting = self._work.send(None)
+                try:
+                    yield waiting
+                except BaseException as thrown:
+                    waiting = self._work.throw(thrown)
+                else:
+                    waiting = self._work.send(None)
         except StopIteration as end:
             return end.value
