@@ -10,12 +10,16 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent import rotation
 from agent.identity import Identity, IdentityError, load_identity, load_key
 from agent.rotation import Ask, RotationError
 from agent.token import TokenMaker, new_run
 from agent.transport import Unreachable
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 log = logging.getLogger("ucx.keychain")
 
@@ -46,16 +50,20 @@ class Keychain:
         self._load(identity)
 
     def _load(self, identity: Identity) -> None:
-        """Sign by what agent.json says now."""
-        keys = [load_key(self._state, identity.key)]
-        if identity.former_key:
-            try:
-                keys.append(load_key(self._state, identity.former_key))
-            except IdentityError:
-                log.debug("the former key is gone")
+        """Sign by what agent.json says now. The others are tried when that is not accepted: the former key
+        (the collector was restored), and the one that waits (in force there, the answer was lost)."""
+        key = load_key(self._state, identity.key)
+        self._former = self._other(identity.former_key)
+        others = [self._former, self._other(identity.next_key)]
         self.identity = identity
-        self._first = keys[0]
-        self.tokens.use(*keys)
+        self.tokens.use(key, *(other for other in others if other is not None))
+
+    def _other(self, name: str) -> Ed25519PrivateKey | None:
+        try:
+            return load_key(self._state, name) if name else None
+        except IdentityError:
+            log.debug("the key %s is gone", name)
+            return None
 
     def look(self) -> bool:
         """Take over what a command has changed in agent.json; False = this is another agent now."""
@@ -81,7 +89,7 @@ class Keychain:
             log.warning("the key could not be replaced: %s", fault)
 
     def _tend(self, ask: Ask) -> None:
-        if self.identity.former_key and self.tokens.key is not self._first:
+        if self._former is not None and self.tokens.key is self._former:
             self._load(rotation.fall_back(self._state))
         written_s = rotation.enrolled_s(self._state, self.identity)
         due = rotation.due(self.identity, written_s, self._now_s(), self._days())

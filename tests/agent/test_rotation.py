@@ -270,6 +270,44 @@ def test_a_collector_that_was_restored_is_met_with_the_former_key(tmp_path: Path
     assert fall_back(tmp_path).key == KEY_FILE
 
 
+@pytest.mark.asyncio
+async def test_a_lost_answer_and_a_long_absence_lock_nobody_out(tmp_path: Path, database_url: str) -> None:
+    """The collector has the new key, its answer was lost, and the host is away until the overlap is over: the
+    key that waits is tried, is accepted, and the replacement is ended.
+
+    Broken twin: with the key in force alone, the host is refused until a person enrols it (seen to fail)."""
+    async with running(database_url, RealClock(), key_overlap_days=1e-9) as front:
+        await front.customer()
+        await asyncio.to_thread(enrol, tmp_path, front.url, await front.enrolment_token(), "web-1")
+        ask = asker(tmp_path, front)
+
+        def lost(*request: Any) -> Reply:
+            assert ask(*request).status == 200
+            raise Unreachable("the answer was lost")
+
+        with pytest.raises(Unreachable):
+            await asyncio.to_thread(replace_key, tmp_path, lost)
+        chain = Keychain(tmp_path, load_identity(tmp_path), lambda: 0.0, lambda: 0.0, lambda *_: None)
+
+        def signed(method: str, path: str, body: bytes, headers: dict[str, str]) -> Reply:
+            bearer = chain.tokens.token(utcnow().timestamp())
+            transport = Transport(front.url)
+            try:
+                return transport.request(method, path, body, headers | {"Authorization": f"Bearer {bearer}"})
+            finally:
+                transport.close()
+
+        def own() -> int:
+            return signed("GET", "/v1/agent", b"", {}).status
+
+        assert await asyncio.to_thread(own) == 401
+        assert chain.tokens.next_key(), "there is another one to try"
+        assert await asyncio.to_thread(own) == 200
+        await asyncio.to_thread(chain.tend, signed)
+        assert (chain.identity.next_key, chain.identity.former_key) == ("", KEY_FILE)
+        assert await asyncio.to_thread(own) == 200
+
+
 def test_trouble_with_the_key_never_disturbs_delivery(tmp_path: Path) -> None:
     """It is logged, and tried again an hour later."""
     enrolled(tmp_path)
