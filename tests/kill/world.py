@@ -117,6 +117,8 @@ class World:
         }
         oncall = {"providers": [provider], "persons": ["technician"], "ring_s": 5, "poll_s": 0.1}
         oncall |= {"lease_s": 4, "provider_timeout_s": 1, "again_after_s": 0.2, "never_rang_s": 5}
+        # The word that a call is over may be lost with whoever was killed: we ask for it after this.
+        oncall |= {"talk_s": 8}
         settings = {
             "port": self.ports[name],
             "public_url": self.address(name),
