@@ -201,8 +201,12 @@ async def _again(conn: Connection, settings: Settings, now: datetime, fired: Fir
 
 
 async def _ended(conn: Connection, settings: Settings, now: datetime, alert: Alert, step: Transition) -> None:
-    """Note on each ticket that this alert fired for that it has ended; the last one makes it recovered."""
+    """Note on each ticket that this alert fired for that it has ended; the last one makes it recovered.
+
+    A problem's alerts come one after the other; those of a storm are many problems', so its ticket is locked
+    before what still fires is counted: of two desks the later one sees the other's end."""
     key = {"tenant_id": alert.tenant_id, "alert_id": alert.alert_id}
+    await conn.execute(Q.lock_storms_of, key)
     rows: Sequence[Any] = await (await conn.execute(Q.quiet_alert, key)).fetchall()
     for ticket_id, is_open, others_fire in sorted(rows):
         case = await casebook.load(conn, alert.tenant_id, ticket_id) if is_open else None

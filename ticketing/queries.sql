@@ -448,6 +448,14 @@ RETURNING l.ticket_id, k.state <> 'closed',
                    WHERE (o.tenant_id, o.ticket_id) = (l.tenant_id, l.ticket_id)
                      AND o.alert_id <> l.alert_id AND o.firing);
 
+-- name: lock_storms_of
+-- The storms' tickets that an alert fires for, locked; before any ticket of its own, as parents are.
+SELECT k.ticket_id FROM ticket_alert l
+  JOIN ticket k ON (k.tenant_id, k.ticket_id) = (l.tenant_id, l.ticket_id)
+ WHERE l.tenant_id = %(tenant_id)s AND l.alert_id = %(alert_id)s AND l.firing AND 'storm' = ANY (k.flags)
+ ORDER BY k.ticket_id
+   FOR NO KEY UPDATE OF k;
+
 -- name: due_tickets
 -- Tickets whose look is due, the most urgent first.
 SELECT tenant_id, ticket_id FROM ticket
