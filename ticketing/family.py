@@ -17,7 +17,7 @@ from storage.sql import Queries
 from ticketing import casebook
 from ticketing.casebook import Case
 from ticketing.errors import NotAllowed
-from ticketing.lifecycle import DESK, Entry, Kind, is_open
+from ticketing.lifecycle import DESK, Entry, Kind, fold, is_open
 from ticketing.settings import Settings
 
 Q = Queries.load("ticketing")
@@ -26,21 +26,27 @@ Connection = AsyncConnection[Any]
 
 async def join_parent(conn: Connection, case: Case, now: datetime, deployment_id: int) -> None:
     """Make a host's new ticket a child of its site's open ticket, if there is one (not saved yet)."""
+    parent = await _standing(conn, case, deployment_id)
+    if parent is not None:
+        case.add(_link(now, parent))
+
+
+async def _standing(conn: Connection, case: Case, deployment_id: int) -> str | None:
+    """Number of the site's ticket that stands for this one. One that a person answers for, taken or not,
+    rings nobody, and so stands for nothing new."""
     values = {"tenant_id": case.tenant_id, "deployment_id": deployment_id, "priority": case.status.priority}
     row = await (await conn.execute(Q.open_parent, values)).fetchone()
-    if row is not None:
-        case.add(_link(now, row[0]))
+    if row is None or fold(await casebook.history(conn, case.tenant_id, row[1])).attended:
+        return None
+    return str(row[0])
 
 
 async def leave_parent(conn: Connection, case: Case, now: datetime, deployment_id: int) -> None:
     """A child that became worse than its parent stands on its own (not saved yet)."""
-    status = case.status
-    if status.parent is None:
-        return
-    values = {"tenant_id": case.tenant_id, "deployment_id": deployment_id, "priority": status.priority}
-    if await (await conn.execute(Q.open_parent, values)).fetchone() is None:
-        reason = f"it is worse than {status.parent}"
-        case.add(Entry(now, Kind.UNLINKED, DESK, {"parent": status.parent}, reason))
+    parent = case.status.parent
+    if parent is not None and await _standing(conn, case, deployment_id) is None:
+        reason = f"it is worse than {parent}"
+        case.add(Entry(now, Kind.UNLINKED, DESK, {"parent": parent}, reason))
 
 
 async def adopt(

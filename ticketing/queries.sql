@@ -612,7 +612,7 @@ SELECT change_no, at, actor, origin, act, path, old, new FROM registry_change
 
 -- name: open_parent
 -- The site's own open ticket that stands for its hosts, if it is no less urgent.
-SELECT number FROM ticket
+SELECT number, ticket_id FROM ticket
  WHERE tenant_id = %(tenant_id)s AND deployment_id = %(deployment_id)s AND host_id IS NULL
    AND channel = 'proactive' AND state NOT IN ('held', 'resolved', 'closed') AND recovered_at IS NULL
    AND priority <= %(priority)s AND taken_at IS NULL

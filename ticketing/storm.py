@@ -122,8 +122,16 @@ async def _open_one(conn: Connection, settings: Settings, now: datetime, site: S
 
 def _joins(one: Claimed, storm: Case) -> bool:
     """Whether an alert began before somebody took the storm in charge: what began later rings on its own."""
-    taken_at, began = storm.status.taken_at, one.alert.fired_at
-    return taken_at is None or began is None or began <= taken_at
+    since, began = _answered_for_since(storm), one.alert.fired_at
+    return since is None or began is None or began <= since
+
+
+def _answered_for_since(storm: Case) -> datetime | None:
+    """Since when nobody is rung for it because a person answers for it, taken or not; None: nobody does."""
+    status = storm.status
+    if status.taken_at is not None or not status.attended:
+        return status.taken_at
+    return min(entry.at for entry in storm.history if entry.actor != DESK)
 
 
 async def _with_ticket(conn: Connection, tenant_id: int, claimed: Sequence[Claimed]) -> set[str]:

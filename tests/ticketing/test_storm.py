@@ -250,6 +250,28 @@ async def test_what_begins_after_it_was_taken_in_charge_rings_on_its_own(pool: P
     assert await storm.open_pages() == 1
 
 
+async def test_what_begins_while_somebody_lets_the_storm_wait_rings_on_its_own(pool: Pool) -> None:
+    """A person works on the storm and waits for the customer, without having taken it: nobody rings for it
+    any more, so a new P1 must not disappear in it.
+
+    Broken twin: joined to the ticket that waits, it wakes nobody (seen to fail)."""
+    storm = await Storm(pool).begin()
+    await storm.fire(30)
+    await storm.world.round()
+    ticket = await storm.world.ticket()
+    storm.world.now += timedelta(minutes=1)
+    async with pool.connection() as conn, conn.transaction():
+        case = await casebook.load(conn, ticket["tenant_id"], ticket["ticket_id"])
+        assert case is not None
+        case.add(Entry(storm.world.now, Kind.PAUSED, "mario", {"waiting_for": "customer"}, "asked them"))
+        await casebook.save(conn, case, storm.world.now, storm.world.settings)
+    assert await storm.open_pages() == 0
+    storm.world.now += timedelta(minutes=1)
+    await storm.fire(1)
+    await storm.world.round()
+    assert (await storm.open_pages(), await storm.one("SELECT count(*) FROM ticket")) == (1, 2)
+
+
 async def test_what_outlasts_a_resolved_storm_is_decided_on_its_own(pool: Pool) -> None:
     """A person resolves the storm's ticket although three hosts still are down: a quarter of an hour later
     each of them has a ticket that rings."""
