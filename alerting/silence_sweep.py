@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from psycopg import AsyncConnection
 
-from alerting import absence, wording
+from alerting import absence, metrics, wording
 from alerting.absence import Fleet
 from alerting.evaluator import Evaluator, shortest_silence
 from alerting.inputs import AlertChange, Change, HostKey, HostScope, HostState, Outcome, to_ms
@@ -57,11 +57,13 @@ async def sweep(
     quiet = [Quiet(HostScope(*row[:6]), row[6], row[7]) for row in rows]
     through = [q for q in quiet if held_from is None or max(q.last_seen, opened) < held_from]
     for (tenant_id, deployment_id), group in groupby(through, key=_deployment):
-        async with pool.connection() as conn, conn.transaction():
-            await _Deployment(conn, evaluator, opened, now).judge(tenant_id, deployment_id, list(group))
+        with metrics.apart("silence", f"deployment {deployment_id} of tenant {tenant_id}"):
+            async with pool.connection() as conn, conn.transaction():
+                await _Deployment(conn, evaluator, opened, now).judge(tenant_id, deployment_id, list(group))
     for row in over:
-        async with pool.connection() as conn, conn.transaction():
-            await _Deployment(conn, evaluator, opened, now).end(row)
+        with metrics.apart("silence", f"deployment {row[2]} of tenant {row[0]}"):
+            async with pool.connection() as conn, conn.transaction():
+                await _Deployment(conn, evaluator, opened, now).end(row)
 
 
 def _deployment(quiet: Quiet) -> tuple[int, int]:

@@ -112,10 +112,14 @@ class Sweep:
         while keys := await self._due_hosts(now) - seen:
             seen |= keys
             for key in sorted(keys):
-                async with self._pool.connection() as conn:
-                    answers = await self._foresee(conn, evaluator, key, now)
-                async with self._pool.connection() as conn, conn.transaction():
-                    await self._look(conn, evaluator, key, answers, now)
+                with metrics.apart("due", f"host {key.host_id}"):
+                    await self._look_at(evaluator, key, now)
+
+    async def _look_at(self, evaluator: Evaluator, key: HostKey, now: datetime) -> None:
+        async with self._pool.connection() as conn:
+            answers = await self._foresee(conn, evaluator, key, now)
+        async with self._pool.connection() as conn, conn.transaction():
+            await self._look(conn, evaluator, key, answers, now)
 
     async def _due_hosts(self, now: datetime) -> set[HostKey]:
         async with self._pool.connection() as conn:
@@ -177,8 +181,9 @@ class Sweep:
         async with self._pool.connection() as conn:
             rows = await (await conn.execute(Q.retired_hosts)).fetchall()
         for row in rows:
-            async with self._pool.connection() as conn, conn.transaction():
-                await retire_host(conn, HostKey(*row), self._clock())
+            with metrics.apart("retired", f"host {row[1]}"):
+                async with self._pool.connection() as conn, conn.transaction():
+                    await retire_host(conn, HostKey(*row), self._clock())
 
     async def forget(self) -> None:
         """Alerts that were only ever pending, and what ended or was told long ago."""

@@ -199,3 +199,35 @@ async def test_a_job_that_fails_does_not_stop_the_others(
     await watch.sweep.once()
     assert done == [1]
     assert "broken failed" in caplog.text
+
+
+_POISON = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$;
+CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON alert FOR EACH ROW WHEN (NEW.tenant_id = 1)
+EXECUTE FUNCTION refuse()"""
+
+
+async def test_a_customer_whose_alerts_cannot_be_written_keeps_no_other_unwatched(
+    pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first in order fails at every sweep: the second one's silence, and its event that is over, are told
+    all the same.
+
+    Broken twin: with one failure ending the job, nobody behind it is ever looked at (seen to fail)."""
+    scopes = await seed(pool) + await seed(pool, tenant="beta")
+    evaluator = await evaluator_in(pool)
+    for scope in scopes:
+        await ingest(pool, evaluator, scope, [event(START, "MSSQLSERVER", "1105", "no space")], START)
+    async with pool.connection() as conn:
+        await conn.execute(_POISON.encode())
+    watch = Watch(pool)
+    watch.now = START + minutes(61)
+    await watch.sweep.due()
+    await watch.until(68, [])
+    told = {(a.tenant_id, a.rule_id, str(a.state)) for a, _ in await history(pool)}
+    assert told == {
+        (1, "database.error.full", "firing"),
+        (2, "database.error.full", "resolved"),
+        (2, "host.silent", "firing"),
+    }
+    assert "not this one" in caplog.text
