@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Awaitable
 from datetime import datetime
@@ -83,9 +82,11 @@ async def _spoken(work: Awaitable[str], pool: Pool, clock: Clock) -> Response:
 async def _alarm(pool: Pool, clock: Clock, error: Exception) -> None:
     """Somebody must know that a customer was sent away; an absent database the auditor sees itself."""
     detail = f"A customer rang the on-call line and could not be served ({type(error).__name__})."
-    with contextlib.suppress(Exception):
+    try:
         async with pool.connection(timeout=2.0) as conn:
             await alarm.sound(conn, "line_broken", detail, clock(), urgent=True)
+    except Exception:  # the caller is told in any case
+        log.exception("nor could operations be told of it")
 
 
 def _add_pins(routes: APIRouter, pool: Pool, settings: Settings, clock: Clock) -> None:
