@@ -61,10 +61,6 @@ def stored(url: str, hosts: int, hours: float) -> int:
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute("CREATE TABLE frame_of_benchmark PARTITION OF frame DEFAULT")
         machines = _fleet.make(conn, hosts, shape)
-        conn.execute(
-            "INSERT INTO host_layout"
-            " SELECT tenant_id, host_id, layout_id, now() FROM host JOIN layout USING (tenant_id)"
-        )
         with conn.cursor() as cursor, cursor.copy("COPY frame FROM STDIN (FORMAT BINARY)") as copy:
             copy.write(copyrow.HEADER)
             for number, machine in enumerate(machines):

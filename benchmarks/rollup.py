@@ -45,12 +45,6 @@ async def fill(pool: Pool, machines: list[_fleet.Machine], start: datetime) -> N
     async with pool.connection() as conn:
         for table in ("frame", "rollup_five", "rollup_hour"):
             await ensure_partitions(conn, table, start, behind=timedelta(days=1))
-        noted = [(m.tenant_id, m.host_id, m.layout_id, start) for m in machines]
-        async with conn.cursor() as cursor:
-            await cursor.executemany(
-                "INSERT INTO host_layout (tenant_id, host_id, layout_id, first_seen) VALUES (%s, %s, %s, %s)",
-                noted,
-            )
         await conn.execute(_STATES.encode(), {"seen": start + HOUR})
         await conn.execute(_FRAMES.encode(), {"start": start, "width": WIDTH})
         await conn.execute(_PROGRESS.encode(), {"start": start})
