@@ -1,11 +1,13 @@
 """Group commit: batches that arrive together share one transaction.
 
-A committer that is idle waits a moment for company (``linger_s``); one that is busy finds its next group
-waiting when it returns, so groups grow by themselves with the load. A second transaction beside the first
-begins only when half a group waits for it, or the first takes long: a transaction costs as much as many
-batches. A group that fails is run again batch by batch, so that one bad batch fails alone; what the database
-cannot do now is answered 503, and the agent keeps the batch. Requests only wait here: a client that hangs up
-takes nothing back.
+A transaction costs as much as many batches, and no agent waits for its receipt with anything. So a batch
+waits for company (``linger_s``) where company is to be expected: where the last group had more than one. An
+agent that delivers its backlog alone, one batch after the other, is not held up. Half a group begins at once,
+beside another transaction too; less than that beside another only when that takes long.
+
+A group that fails is run again batch by batch, so that one bad batch fails alone; what the database cannot do
+now is answered 503, and the agent keeps the batch. Requests only wait here: a client that hangs up takes
+nothing back.
 
     what happened                          what follows
     deadlock, serialisation, ledger moved  the same group again, up to TRIES times, after a short random pause
@@ -76,19 +78,20 @@ class Committer:
         )
         self._arrived = asyncio.Event()
         self._under_way = 0
+        self._company = True
+        """Whether the last group had more than one batch: then the next will have, too."""
         self._closing = False
         meters.queued.set_function(lambda: len(self._queue))
         meters.queued_bytes.set_function(lambda: self._queue.bytes)
 
     def check_room(self, tenant_id: int, size: int) -> None:
         """Raise TooBusy (or Unavailable) now rather than after the body was read."""
+        self._require_open()
+        _require_room(self._queue.room_for(tenant_id, size))
+
+    def _require_open(self) -> None:
         if self._closing:
             raise Unavailable("The collector is shutting down: send again.", retry_after_s=RETRY_AFTER_S)
-        verdict = self._queue.room_for(tenant_id, size)
-        if verdict is not Admission.ADMITTED:
-            raise TooBusy(
-                f"Not now: {verdict.value}. Keep the batch and send it again.", retry_after_s=RETRY_AFTER_S
-            )
 
     async def submit(self, pending: Pending) -> Receipt:
         """Wait for the batch's commit. Raises TooBusy (queue full) or Unavailable (not stored in time)."""
@@ -108,9 +111,9 @@ class Committer:
 
     def offer(self, pending: Pending) -> None:
         """Put the batch into the queue; its answer comes by ``pending.answer``. Raises TooBusy."""
-        self.check_room(pending.scope.tenant_id, pending.size)
-        self._queue.offer(pending.scope.tenant_id, pending.size, pending)
-        if len(self._queue) == 1 or self._worthwhile():
+        self._require_open()
+        _require_room(self._queue.offer(pending.scope.tenant_id, pending.size, pending))
+        if len(self._queue) == 1 or self._enough():
             self._arrived.set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -134,29 +137,28 @@ class Committer:
             await self._turn()
             group = self._next_group()
             if group:
+                self._company = len(group) > 1
                 await self._settle(group)
 
-    def _worthwhile(self) -> bool:
-        """Whether what waits should be committed now."""
-        waiting = len(self._queue)
-        return waiting > 0 and (not self._under_way or 2 * waiting >= self._settings.group_batches)
+    def _enough(self) -> bool:
+        """Whether what waits should be committed now, whatever else is under way."""
+        return 2 * len(self._queue) >= self._settings.group_batches
 
     async def _turn(self) -> None:
-        """Return when there is something to commit, or the end has come."""
-        while not (self._worthwhile() or self._closing):
+        """Return when there may be something to commit, or the end has come."""
+        while not (self._enough() or self._closing):
             waiting = len(self._queue)
+            if waiting and not (self._under_way or self._company):
+                return
             self._arrived.clear()
             try:
-                async with asyncio.timeout(PATIENCE_S if waiting else None):
+                async with asyncio.timeout(self._patience_s() if waiting else None):
                     await self._arrived.wait()
             except TimeoutError:
                 return
-            if not (waiting or self._under_way or self._closing):
-                await self._linger()
 
-    async def _linger(self) -> None:
-        """The first to come waits a moment for company."""
-        await asyncio.sleep(self._settings.linger_s)
+    def _patience_s(self) -> float:
+        return PATIENCE_S if self._under_way else self._settings.linger_s
 
     def _next_group(self) -> list[Pending]:
         """The next group, without the batches whose callers have given up already."""
@@ -208,6 +210,13 @@ class Committer:
                 _hand_out(group, receipts)
                 return None
         raise AssertionError("the last try returns")
+
+
+def _require_room(verdict: Admission) -> None:
+    if verdict is not Admission.ADMITTED:
+        raise TooBusy(
+            f"Not now: {verdict.value}. Keep the batch and send it again.", retry_after_s=RETRY_AFTER_S
+        )
 
 
 def too_late() -> Unavailable:

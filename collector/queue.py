@@ -57,8 +57,12 @@ class FairQueue(Generic[T]):
         """Put ``item`` at the end of its tenant's line, if there is room."""
         verdict = self.room_for(tenant_id, size)
         if verdict is Admission.ADMITTED:
-            self._lines.setdefault(tenant_id, deque()).append((size, item))
-            self._line_bytes[tenant_id] = self._line_bytes.get(tenant_id, 0) + size
+            line = self._lines.get(tenant_id)
+            if line is None:
+                line = self._lines[tenant_id] = deque()
+                self._line_bytes[tenant_id] = 0
+            line.append((size, item))
+            self._line_bytes[tenant_id] += size
             self._items += 1
             self._bytes += size
         return verdict
