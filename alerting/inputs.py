@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
@@ -13,8 +13,6 @@ from alerting.state import EMPTY, Memory
 from wire.batch import Event
 from wire.layout import Layout
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 def to_ms(at: datetime) -> int:
     """Milliseconds since 1970, to the nearest."""
@@ -23,7 +21,7 @@ def to_ms(at: datetime) -> int:
 
 def from_ms(ms: int) -> datetime:
     """Aware UTC time of milliseconds since 1970."""
-    return _EPOCH + timedelta(milliseconds=ms)
+    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 class HostKey(NamedTuple):

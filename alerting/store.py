@@ -47,8 +47,10 @@ async def lock_hosts(
     ordered = sorted(set(keys))
     if new := [key for key in ordered if key not in there]:
         await conn.execute(Q.ensure_hosts, _hosts(new))
-    cursor = await conn.execute(Q.lock_hosts, _hosts(ordered))
-    return {HostKey(row[0], row[1]): _state(row) for row in await cursor.fetchall()}
+    cursor = await conn.execute(Q.lock_hosts, _hosts(ordered), binary=True)
+    rows = await cursor.fetchall()
+    found = ordered if len(rows) == len(ordered) else [HostKey(row[0], row[1]) for row in rows]
+    return dict(zip(found, map(_state, rows), strict=True))
 
 
 def _hosts(keys: Sequence[HostKey]) -> dict[str, Any]:
@@ -68,7 +70,7 @@ async def save_outcomes(conn: AsyncConnection[Row], outcomes: Sequence[Outcome],
 
     Several outcomes of one host (each evaluated from the state of the one before) count as one commit.
     Raises StateError when a host's row is not at the version it was locked at."""
-    final = {HostKey(o.state.tenant_id, o.state.host_id): o.state for o in outcomes}
+    final = {(o.state.tenant_id, o.state.host_id): o.state for o in outcomes}
     await _save_states(conn, [final[key] for key in sorted(final)])
     await save_alerts(conn, [(o.state.tenant_id, change) for o in outcomes for change in o.alerts], now)
     _count(outcomes)
@@ -119,8 +121,9 @@ def _rounds(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 def _count(outcomes: Sequence[Outcome]) -> None:
     """Counted when written, not when committed: a group that is run again counts twice."""
+    if late := sum(len(outcome.late) for outcome in outcomes):
+        metrics.LATE.inc(late)
     for outcome in outcomes:
-        metrics.LATE.inc(len(outcome.late))
         for rule_id in outcome.failing:
             metrics.RULE_FAILURES.labels(rule_id).inc()
 

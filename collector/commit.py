@@ -13,15 +13,14 @@ Why this order, and what was rejected: docs/adr/0002-one-ingest-commit.md. The d
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any
 from weakref import WeakSet
 
 import msgspec
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, errors
 from psycopg.types.json import Jsonb
 
 from alerting import evaluate as alerting
@@ -41,16 +40,22 @@ from wire.receipt import Outcome, Receipt
 Connection = AsyncConnection[tuple[Any, ...]]
 Pair = tuple[int, int, int]
 """Tenant, host, layout."""
+Mark = tuple[int, int, int, datetime]
+"""Tenant, host, layout, and the bucket of a rollup."""
 PAIRS_KNOWN = 500_000
 """(host, layout) pairs remembered as noted; then all are forgotten and noted again when met."""
-
-
 HOSTS_KNOWN = 500_000
 """Hosts remembered as having a row to lock; then likewise."""
+CAREFUL_GROUPS = 100
+"""After a batch that was sent again, so many groups are taken to hold others."""
 
 
 class LedgerMoved(Exception):
     """What was there when we looked first was gone when we looked again (a key just expired): try again."""
+
+
+class SentBefore(Exception):
+    """The ledger knows a batch of the group: who wins and who lost is to be asked."""
 
 
 class Verdicts(msgspec.Struct, frozen=True):
@@ -72,6 +77,40 @@ class HostWork(msgspec.Struct, frozen=True):
     """Receipt of the newest of its batches."""
 
 
+class Frames(msgspec.Struct, frozen=True):
+    """The frames of a group's winners, as they are stored."""
+
+    rows: list[bytes | bytearray]
+    """Rows of the COPY."""
+    pairs: set[Pair]
+    """Which host sent which layout."""
+    late: set[Mark]
+    """Buckets that may be rolled up already: the rollups look at them again."""
+    samples: int
+    """Values, without the missing ones."""
+
+
+def frames_of(winners: Iterable[Pending], late_before_ms: int) -> Frames:
+    """Frames older than ``late_before_ms`` (milliseconds since 1970) are late for the rollups."""
+    rows: list[bytes | bytearray] = []
+    pairs: set[Pair] = set()
+    late: set[Mark] = set()
+    width = 0
+    for pending in winners:
+        if not isinstance(pending.batch, FrameBatch):
+            continue
+        tenant_id, host_id = pending.host
+        for frame in pending.batch.frames:
+            layout_id = pending.layouts[frame.layout].layout_id
+            time_ms = pending.stored_ms(frame.time_ms)
+            rows.append(copyrow.row(tenant_id, host_id, layout_id, time_ms, frame.values))
+            pairs.add((tenant_id, host_id, layout_id))
+            width += len(frame.values)
+            if time_ms < late_before_ms:
+                late.add((tenant_id, host_id, layout_id, floor(at(time_ms), FIVE)))
+    return Frames(rows, pairs, late, copyrow.known(rows, width))
+
+
 def settle(
     group: Sequence[Pending], winners: AbstractSet[BatchKey], held: Mapping[BatchKey, bytes]
 ) -> Verdicts:
@@ -79,6 +118,8 @@ def settle(
 
     ``winners`` are the keys that this transaction inserted, with the digest of the first batch of that key in
     the group; ``held`` has the digests of the others. Raises LedgerMoved for a key that is in neither."""
+    if len(winners) == len(group):
+        return Verdicts(tuple(group), tuple([pending.receipt(Outcome.STORED) for pending in group]))
     first: dict[BatchKey, Pending] = {}
     for pending in group:
         first.setdefault(pending.key, pending)
@@ -127,18 +168,26 @@ class IngestCommit:
         self._evaluator: alerting.Evaluator | None = None
         self._noted: set[Pair] = set()
         self._met: set[HostKey] = set()
+        self._careful = 0
         self._bounded: WeakSet[Connection] = WeakSet()
 
     async def __call__(self, group: Sequence[Pending]) -> tuple[Receipt, ...]:
         """Commit ``group``; receipts in its order. Raises what the database says: then nothing was stored."""
+        try:
+            return await self._commit(group)
+        except SentBefore:
+            self._careful = CAREFUL_GROUPS
+            return await self._commit(group)
+
+    async def _commit(self, group: Sequence[Pending]) -> tuple[Receipt, ...]:
         async with self._pool.connection() as conn:
             await self._bound(conn)
             async with conn.transaction():
-                verdicts, pairs = await self._store(conn, group)
-        self._after_commit(verdicts, pairs)
+                verdicts, frames = await self._store(conn, group)
+        self._after_commit(verdicts, frames)
         if len(self._met) > HOSTS_KNOWN:
             self._met.clear()
-        self._met.update(pending.host for pending in group)
+        self._met.update([pending.host for pending in group])
         return verdicts.receipts
 
     async def _bound(self, conn: Connection) -> None:
@@ -147,24 +196,40 @@ class IngestCommit:
             await conn.execute(Q.ingest_limits, self._limits)
             self._bounded.add(conn)
 
-    async def _store(self, conn: Connection, group: Sequence[Pending]) -> tuple[Verdicts, set[Pair]]:
+    async def _store(self, conn: Connection, group: Sequence[Pending]) -> tuple[Verdicts, Frames]:
         now = self._clock()
         hosts = {pending.host for pending in group}
         states = await alerting.lock_hosts(conn, hosts, now, there=self._met)
         if len(states) < len(hosts):
             self._met.clear()
             raise LedgerMoved("a host's row is gone: it is made again")
-        verdicts = await _enter_ledger(conn, group)
+        verdicts = await self._enter_ledger(conn, group)
+        frames = frames_of(verdicts.winners, int(late_before(now).timestamp() * 1000))
         if not verdicts.winners:
-            return verdicts, set()
+            return verdicts, frames
         outcomes = await self._evaluate(conn, states, by_host(verdicts.winners))
-        pairs = _pairs(verdicts.winners) - self._noted
-        await _note_layouts(conn, pairs, now)
-        await _copy_frames(conn, verdicts.winners)
-        await _mark_late(conn, verdicts.winners, now)
+        await _note_layouts(conn, frames.pairs - self._noted, now)
+        await _copy_frames(conn, frames.rows)
+        await _mark_late(conn, frames.late)
         await _insert_events(conn, verdicts.winners)
         await alerting.save_outcomes(conn, outcomes, now)
-        return verdicts, pairs
+        return verdicts, frames
+
+    async def _enter_ledger(self, conn: Connection, group: Sequence[Pending]) -> Verdicts:
+        """Step 2 of the order, by the cheap statement while nobody sends anything again.
+
+        Only who holds a key's host may take the key. So a key that is there is no race but a batch sent
+        again, as after an answer that was lost. Then all is rolled back and done again the careful way, and
+        so are the next groups: one sent again is seldom alone."""
+        if self._careful:
+            self._careful -= 1
+            return await _enter_ledger(conn, group)
+        first = _first(group)
+        try:
+            await conn.execute(Q.ledger_add, _ledger_rows(first))
+        except errors.UniqueViolation:
+            raise SentBefore from None
+        return settle(group, first.keys(), {})
 
     async def _evaluate(
         self, conn: Connection, states: Mapping[HostKey, alerting.HostState], work: Mapping[HostKey, HostWork]
@@ -178,39 +243,34 @@ class IngestCommit:
             outcome = alerting.evaluate(
                 self._evaluator, item.scope, states[host], item.inputs, item.received_at
             )
-            self._count(outcome)
+            if outcome.late or outcome.failing:
+                self._count(outcome)
             outcomes.append(outcome)
         return outcomes
 
     def _count(self, outcome: alerting.Outcome) -> None:
         for rule in outcome.failing:
             self._meters.failing_rules.labels(rule).inc()
-        if outcome.late:
-            self._meters.late.inc(len(outcome.late))
+        self._meters.late.inc(len(outcome.late))
 
-    def _after_commit(self, verdicts: Verdicts, pairs: set[Pair]) -> None:
+    def _after_commit(self, verdicts: Verdicts, frames: Frames) -> None:
         """Remember and count only what is on disk."""
         if len(self._noted) > PAIRS_KNOWN:
             self._noted.clear()
-        self._noted |= pairs
-        for outcome, number in Counter([receipt.outcome for receipt in verdicts.receipts]).items():
-            self._meters.batches.labels(outcome.value).inc(number)
+        self._noted |= frames.pairs
+        stored = [receipt.outcome is Outcome.STORED for receipt in verdicts.receipts].count(True)
+        self._meters.batches.labels(Outcome.STORED.value).inc(stored)
+        self._meters.batches.labels(Outcome.RENUMBER.value).inc(len(verdicts.receipts) - stored)
         batches = [pending.batch for pending in verdicts.winners]
-        frames = [frame for batch in batches if isinstance(batch, FrameBatch) for frame in batch.frames]
         self._meters.events.inc(sum(len(batch.events) for batch in batches if isinstance(batch, EventBatch)))
-        self._meters.frames.inc(len(frames))
-        self._meters.samples.inc(sum(len(frame.values) - frame.values.count(None) for frame in frames))
+        self._meters.frames.inc(len(frames.rows))
+        self._meters.samples.inc(frames.samples)
 
 
 async def _enter_ledger(conn: Connection, group: Sequence[Pending]) -> Verdicts:
-    """Steps 2 of the order: who wins its key, and what the others' keys hold."""
-    first = {pending.key: pending for pending in reversed(group)}
-    row: dict[str, Any] = {
-        **_columns(first),
-        "digests": arrays.byteas([pending.digest for pending in first.values()]),
-        "received": arrays.times([pending.received_at for pending in first.values()]),
-    }
-    cursor = await conn.execute(Q.ledger_insert, row)
+    """Step 2 of the order, the careful way: who wins its key, and what the others' keys hold."""
+    first = _first(group)
+    cursor = await conn.execute(Q.ledger_insert, _ledger_rows(first))
     if cursor.rowcount == len(first):
         return settle(group, first.keys(), {})
     winners = {_key(found) for found in await cursor.fetchall()}
@@ -219,25 +279,30 @@ async def _enter_ledger(conn: Connection, group: Sequence[Pending]) -> Verdicts:
     return settle(group, winners, {_key(found): found[4] for found in rows})
 
 
+def _first(group: Sequence[Pending]) -> dict[BatchKey, Pending]:
+    """The first batch of each key."""
+    return {pending.key: pending for pending in reversed(group)}
+
+
+def _ledger_rows(first: Mapping[BatchKey, Pending]) -> dict[str, Any]:
+    return {
+        **_columns(first),
+        "digests": arrays.byteas([pending.digest for pending in first.values()]),
+        "received": arrays.times([pending.received_at for pending in first.values()]),
+    }
+
+
 def _key(row: tuple[Any, ...]) -> BatchKey:
     return BatchKey(row[0], row[1].bytes, row[2], row[3])
 
 
-def _columns(keys: Collection[BatchKey]) -> dict[str, Any]:
+def _columns(keys: Iterable[BatchKey]) -> dict[str, Any]:
+    tenant_ids, agents, epochs, seqs = zip(*keys, strict=True)
     return {
-        "tenant_ids": arrays.int4s([key.tenant_id for key in keys]),
-        "agent_ids": arrays.uuids([key.agent for key in keys]),
-        "epochs": arrays.int8s([key.epoch for key in keys]),
-        "seqs": arrays.int8s([key.seq for key in keys]),
-    }
-
-
-def _pairs(winners: Iterable[Pending]) -> set[Pair]:
-    return {
-        (pending.scope.tenant_id, pending.scope.host_id, pending.layouts[frame.layout].layout_id)
-        for pending in winners
-        if isinstance(pending.batch, FrameBatch)
-        for frame in pending.batch.frames
+        "tenant_ids": arrays.int4s(tenant_ids),
+        "agent_ids": arrays.uuids(agents),
+        "epochs": arrays.int8s(epochs),
+        "seqs": arrays.int8s(seqs),
     }
 
 
@@ -254,43 +319,22 @@ async def _note_layouts(conn: Connection, pairs: set[Pair], now: datetime) -> No
     await conn.execute(Q.host_layout_insert, columns)
 
 
-async def _copy_frames(conn: Connection, winners: Iterable[Pending]) -> None:
-    rows = [
-        copyrow.row(
-            pending.scope.tenant_id,
-            pending.scope.host_id,
-            pending.layouts[frame.layout].layout_id,
-            pending.stored_ms(frame.time_ms),
-            frame.values,
-        )
-        for pending in winners
-        if isinstance(pending.batch, FrameBatch)
-        for frame in pending.batch.frames
-    ]
+async def _copy_frames(conn: Connection, rows: Sequence[bytes | bytearray]) -> None:
     if not rows:
         return
     async with conn.cursor() as cursor, cursor.copy(Q.frame_copy) as copy:
         await copy.write(b"".join([copyrow.HEADER, *rows, copyrow.TRAILER]))
 
 
-async def _mark_late(conn: Connection, winners: Iterable[Pending], now: datetime) -> None:
-    """Frames whose bucket may be rolled up already: the rollups look at it again."""
-    before_ms = int(late_before(now).timestamp() * 1000)
-    marks = {
-        (pending.host, pending.layouts[frame.layout].layout_id, floor(at(time_ms), FIVE))
-        for pending in winners
-        if isinstance(pending.batch, FrameBatch)
-        for frame in pending.batch.frames
-        if (time_ms := pending.stored_ms(frame.time_ms)) < before_ms
-    }
+async def _mark_late(conn: Connection, marks: set[Mark]) -> None:
     if not marks:
         return
     rows = sorted(marks)
     columns = {
-        "tenant_ids": [host.tenant_id for host, _, _ in rows],
-        "host_ids": [host.host_id for host, _, _ in rows],
-        "layout_ids": [layout_id for _, layout_id, _ in rows],
-        "times": [time for _, _, time in rows],
+        "tenant_ids": [tenant_id for tenant_id, *_ in rows],
+        "host_ids": [host_id for _, host_id, *_ in rows],
+        "layout_ids": [layout_id for *_, layout_id, _ in rows],
+        "times": [time for *_, time in rows],
     }
     await conn.execute(Q.mark_insert, columns)
 

@@ -171,7 +171,7 @@ class Directory:
             )
         return await self._by_token(bearer)
 
-    def known(self, authorization: bytes) -> Agent | None:
+    def known(self, authorization: bytes, now: datetime) -> Agent | None:
         """The agent, when the database need not be asked. None: ask ``agent``. Raises Unauthorised."""
         proven = self._proven_by(authorization)
         claims = (
@@ -181,7 +181,6 @@ class Directory:
         agent = self._agents.young(entry) if entry else None
         if agent is None or agent.revoked_at is not None:
             return None
-        now = self._clock()
         claims.check_time(now)
         if proven and (proven.public_key == agent.public_key or proven.public_key in agent.keys(now)):
             return agent

@@ -20,14 +20,12 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from collector.group import too_late
-from collector.route import BATCHES, IngestApp
+from collector.route import BATCHES, SENT_AT_DIGITS, IngestApp, Plain
 from wire import limits
 from wire.problem import Problem
 from wire.receipt import Receipt
 
 REQUEST_LINE = f"POST {BATCHES} HTTP/1.1\r\n".encode()
-SENT_AT_DIGITS = 13
-"""Milliseconds since 1970, from the year 2001 to 2286."""
 MOST_HEAD = 16_384
 MOST_HELD = 65_536
 """A request larger than this goes the general way, whose flow control bounds it, in bytes."""
@@ -47,14 +45,6 @@ class Doubt(Enum):
     INCOMPLETE = "the rest may come"
 
 
-class Plain(msgspec.Struct, frozen=True):
-    """A whole, plain request."""
-
-    headers: dict[bytes, bytes]
-    """Names in lower case; each occurs once."""
-    body: bytes
-
-
 def read_plain(data: bytes) -> Plain | Doubt:
     """The request that ``data`` is, when it is exactly one, whole, without anything unusual."""
     if not data.startswith(REQUEST_LINE):
@@ -71,7 +61,16 @@ def read_plain(data: bytes) -> Plain | Doubt:
         return Doubt.UNUSUAL
     if len(data) < whole:
         return Doubt.INCOMPLETE if whole <= MOST_HELD else Doubt.UNUSUAL
-    return Plain(headers, data[end + 4 :])
+    return _plain(headers, data[end + 4 :])
+
+
+def _plain(headers: dict[bytes, bytes], body: bytes) -> Plain:
+    return Plain(
+        headers.get(b"authorization", b""),
+        headers.get(b"content-encoding", b"identity").decode("latin-1"),
+        headers.get(b"ucx-sent-at", b"").decode("latin-1") or None,
+        body,
+    )
 
 
 class Habit:
@@ -79,44 +78,44 @@ class Habit:
 
     What is equal byte by byte was read already. The numbers are digits alone: nothing else fits in."""
 
-    __slots__ = ("_before", "_between", "_end", "_headers")
+    __slots__ = ("_authorization", "_before", "_between", "_encoding", "_end", "_first", "_second")
 
-    def __init__(self, before: bytes, between: bytes, end: bytes, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, before: bytes, between: bytes, end: bytes, last: Plain) -> None:
         self._before = before
         self._between = between
         self._end = end
-        self._headers = headers
+        self._first = len(before)
+        self._second = len(before) + SENT_AT_DIGITS + len(between)
+        self._authorization = last.authorization
+        self._encoding = last.encoding
 
     @classmethod
-    def of(cls, data: bytes, headers: dict[bytes, bytes]) -> Habit | None:
+    def of(cls, data: bytes, last: Plain) -> Habit | None:
         """Of a request that was read; None when it is not written as our agents write theirs."""
-        sent_at, length = headers.get(b"ucx-sent-at", b""), headers[b"content-length"]
-        head = data[: data.find(b"\r\n\r\n") + 4]
+        sent_at, length = (last.sent_at or "").encode("latin-1"), str(len(last.body)).encode()
+        head = data[: len(data) - len(last.body)]
         before, name, rest = head.partition(b"\r\nUCX-Sent-At: " + sent_at + b"\r\n")
         between, other, end = rest.partition(b"Content-Length: " + length + b"\r\n")
         at_line_start = not between or between.endswith(b"\r\n")
         if len(sent_at) != SENT_AT_DIGITS or not (name and other and at_line_start):
             return None
-        return cls(
-            before + name[: -SENT_AT_DIGITS - 2], b"\r\n" + between + other[:16], b"\r\n" + end, headers
-        )
+        lead, trail = before + name[: -SENT_AT_DIGITS - 2], b"\r\n" + end
+        return cls(lead, b"\r\n" + between + other[:16], trail, last)
 
     def read(self, data: bytes) -> Plain | None:
         """The request that ``data`` is, when it is whole and like the last one."""
-        if not data.startswith(self._before):
-            return None
-        first = len(self._before)
-        second = first + SENT_AT_DIGITS + len(self._between)
+        first, second, end = self._first, self._second, self._end
         third = data.find(b"\r", second, second + 8)
-        body = third + len(self._end)
-        sent_at, length = data[first : first + SENT_AT_DIGITS], data[second:third]
-        if not (data.startswith(self._between, first + SENT_AT_DIGITS) and data.startswith(self._end, third)):
+        if not (data.startswith(self._before) and data.startswith(self._between, first + SENT_AT_DIGITS)):
             return None
-        if not (third > second and sent_at.isdigit() and length.isdigit()):
+        if not (third > second and data.startswith(end, third)):
+            return None
+        sent_at, length, body = data[first : first + SENT_AT_DIGITS], data[second:third], third + len(end)
+        if not (sent_at.isdigit() and length.isdigit()):
             return None
         if not len(data) - body == int(length) <= limits.MAX_REQUEST_BYTES:
             return None
-        return Plain({**self._headers, b"ucx-sent-at": sent_at, b"content-length": length}, data[body:])
+        return Plain(self._authorization, self._encoding, sent_at.decode("ascii"), data[body:])
 
 
 def _headers(block: bytes) -> dict[bytes, bytes] | None:
@@ -291,12 +290,12 @@ class Door(HttpToolsProtocol):
     def _read(self, data: bytes) -> Plain | Doubt:
         request = read_plain(data)
         if isinstance(request, Plain):
-            self._habit = Habit.of(data, request.headers)
+            self._habit = Habit.of(data, request)
         return request
 
     def _take(self, request: Plain) -> bool:
         waiting = Waiting(self)
-        self._answering = self._ingest.quick(request.headers, request.body, waiting)
+        self._answering = self._ingest.quick(request, waiting)
         if self._answering:
             self._unset_keepalive_if_required()
             self._deadlines.watch(waiting)
@@ -326,8 +325,8 @@ class Door(HttpToolsProtocol):
             self.transport.close()
             return
         self.flow.resume_reading()
-        if held := self._let_go():
-            self.data_received(held)
+        if self._held:
+            self.data_received(self._let_go())
             return
         self._idle.add(self)
 

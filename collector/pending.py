@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -13,11 +13,9 @@ from wire.batch import Batch, EventBatch
 from wire.problem import Problem
 from wire.receipt import Outcome, Receipt
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NONE = timedelta(0)
-TRUSTED_OFFSET = timedelta(seconds=2)
+TRUSTED_OFFSET_MS = 2_000
 """A host clock that is off by no more than this is taken as right: the difference is mostly the way here."""
-STORED_AS_SENT = timedelta(seconds=30)
+STORED_AS_SENT_MS = 30_000
 """Times of a host clock that is off by no more than this are stored as they were sent. An agent corrects its
 own stamps beyond the same bound, once it knows; what it stamped before is put right here."""
 
@@ -49,24 +47,19 @@ class Pending(msgspec.Struct, frozen=True, eq=False):
     digest: bytes
     """SHA-256 of the batch's bytes, 32 bytes."""
     scope: HostScope
+    host: HostKey
+    """The host_state row that its commit locks."""
     batch: Batch
     layouts: dict[bytes, StoredLayout]
     """The stored layouts that its frames need, by digest."""
     received_at: datetime
     """Collector time at which the body was complete."""
-    offset: timedelta
-    """What to add to the host's clock to get the collector's; zero when it is nearly right."""
+    offset_ms: int
+    """What to add to the host's clock to get the collector's, in milliseconds; 0 when it is nearly right."""
     size: int
     """Length of the batch's bytes."""
     answer: Answer
     """Set once, by the committer."""
-    shift_ms: int = 0
-    """What is added to the stored times: ``offset`` where it is large, else 0; milliseconds."""
-
-    @property
-    def host(self) -> HostKey:
-        """The host_state row that its commit locks."""
-        return HostKey(self.scope.tenant_id, self.scope.host_id)
 
     def inputs(self) -> list[FrameInput | EventInput]:
         """What evaluation sees of the batch: sample times corrected to the collector's clock."""
@@ -84,7 +77,7 @@ class Pending(msgspec.Struct, frozen=True, eq=False):
 
     def stored_ms(self, time_ms: int) -> int:
         """The time under which a frame or an event is stored, milliseconds since 1970."""
-        return time_ms + self.shift_ms
+        return time_ms + shift_ms(self.offset_ms)
 
     def receipt(self, outcome: Outcome, reason: str = "") -> Receipt:
         """The collector's word on this batch."""
@@ -93,22 +86,20 @@ class Pending(msgspec.Struct, frozen=True, eq=False):
 
     def _corrected(self, time_ms: int) -> datetime:
         """Never ahead of the collector: the frontier must not pass our own time."""
-        return min(at(time_ms) + self.offset, self.received_at)
+        return min(at(time_ms + self.offset_ms), self.received_at)
 
 
 def at(time_ms: int) -> datetime:
-    """Milliseconds since 1970 as an aware UTC time."""
-    return _EPOCH + timedelta(milliseconds=time_ms)
+    """Milliseconds since 1970 as an aware UTC time; exact, as far as a batch's times may reach."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC)
 
 
-def clock_offset(received_at: datetime, sent_at_ms: int | None) -> timedelta:
+def clock_offset_ms(received_at: datetime, sent_at_ms: int | None) -> int:
     """What to add to the host's clock, from the time that the agent says it sent the batch at."""
-    if sent_at_ms is None:
-        return _NONE
-    offset = received_at - at(sent_at_ms)
-    return offset if abs(offset) > TRUSTED_OFFSET else _NONE
+    offset = 0 if sent_at_ms is None else round(received_at.timestamp() * 1000) - sent_at_ms
+    return offset if abs(offset) > TRUSTED_OFFSET_MS else 0
 
 
-def shift_ms(offset: timedelta) -> int:
+def shift_ms(offset_ms: int) -> int:
     """Milliseconds to add to the times that are stored; 0 while the host's clock is nearly right."""
-    return round(offset / timedelta(milliseconds=1)) if abs(offset) > STORED_AS_SENT else 0
+    return offset_ms if abs(offset_ms) > STORED_AS_SENT_MS else 0

@@ -182,6 +182,12 @@ ON CONFLICT (tenant_id, digest) DO NOTHING
 -- Bounds of a connection's transactions: they wait for locks only briefly and never run on for ever.
 SELECT set_config('lock_timeout', %(lock_timeout)s, false), set_config('statement_timeout', %(statement_timeout)s, false)
 
+-- name: ledger_add
+-- Takes the batches' keys, none of which is expected to be there: else nothing is taken (unique violation).
+INSERT INTO batch_ledger (tenant_id, agent_id, epoch, seq, digest, received_at)
+SELECT * FROM unnest(%(tenant_ids)s::int[], %(agent_ids)s::uuid[], %(epochs)s::bigint[], %(seqs)s::bigint[],
+                     %(digests)s::bytea[], %(received)s::timestamptz[])
+
 -- name: ledger_insert
 -- Takes the batches' keys in one sorted statement; the rows that come back are the winners.
 INSERT INTO batch_ledger (tenant_id, agent_id, epoch, seq, digest, received_at)

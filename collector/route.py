@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -24,11 +24,11 @@ from collector.directory import Agent, Directory
 from collector.group import Committer
 from collector.layouts import LayoutStore, StoredLayout
 from collector.meters import Meters
-from collector.pending import Answer, BatchKey, Pending, at, clock_offset, shift_ms
+from collector.pending import Answer, BatchKey, Pending, at, clock_offset_ms, shift_ms
 from collector.problem import MethodNotAllowed
 from collector.settings import CollectorSettings
 from wire import limits
-from wire.batch import Batch, Event, EventBatch, FrameBatch, Severity
+from wire.batch import Batch, Event, EventBatch, Frame, FrameBatch, Severity
 from wire.clock import Clock
 from wire.problem import (
     BadRequest,
@@ -46,8 +46,22 @@ log = logging.getLogger(__name__)
 
 BATCHES = "/v1/batches"
 LAYOUTS = "/v1/layouts/"
+SENT_AT_DIGITS = 13
+"""Milliseconds since 1970, from the year 2001 to 2286."""
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
-_MILLISECONDS = re.compile(r"-?[0-9]{1,15}")
+
+
+class Plain(msgspec.Struct, frozen=True):
+    """A whole request for a batch, with what matters of its head. The door reads it (collector/door.py)."""
+
+    authorization: bytes
+    """The header's value; empty when there is none."""
+    encoding: str
+    """Of the body: the value of Content-Encoding."""
+    sent_at: str | None
+    """The value of UCX-Sent-At."""
+    body: bytes
+    """As sent."""
 
 
 class IngestApp:
@@ -70,6 +84,7 @@ class IngestApp:
         self._meters = meters
         directory.on_twins = self.tell_of_twins
         self._keep = timedelta(days=min(limits.LEDGER_HORIZON_DAYS, settings.frame_retention_days))
+        self._encode = msgspec.json.Encoder().encode
 
     @staticmethod
     def serves(path: str) -> bool:
@@ -81,7 +96,7 @@ class IngestApp:
         try:
             if scope["path"] == BATCHES:
                 _require_method(scope, "POST")
-                await _reply(send, 200, msgspec.json.encode(await self._batch(scope, receive)))
+                await _reply(send, 200, self._encode(await self._batch(scope, receive)))
             else:
                 _require_method(scope, "PUT")
                 await self._put_layout(scope, receive)
@@ -99,47 +114,45 @@ class IngestApp:
         body = await self._body(scope, receive, limits.MAX_REQUEST_BYTES, limits.MAX_BATCH_BYTES)
         received_at = self._clock()
         digest = hashlib.sha256(body).digest()
-        offset = clock_offset(received_at, _sent_at(header(scope, b"ucx-sent-at")))
+        offset_ms = clock_offset_ms(received_at, _sent_at(header(scope, b"ucx-sent-at")))
         try:
             batch = _own_batch(body, agent)
-            check_window(batch, received_at, self._keep, shift_ms(offset))
+            check_window(batch, received_at, self._keep, shift_ms(offset_ms))
             layouts = await self._layouts.resolve(agent.host, _digests(batch), received_at)
             check_widths(batch, layouts)
         except Refusal as refusal:
             return self._refused(body, digest, agent, refusal)
         answer: asyncio.Future[Receipt | Problem] = asyncio.get_running_loop().create_future()
-        pending = _pending(agent, body, digest, batch, layouts, received_at, offset, answer)
+        pending = _pending(agent, body, digest, batch, layouts, received_at, offset_ms, answer)
         return await self._committer.submit(pending)
 
-    def quick(self, headers: Mapping[bytes, bytes], body: bytes, answer: Answer) -> bool:
+    def quick(self, request: Plain, answer: Answer) -> bool:
         """Take a batch at once, when nothing about it needs waiting for; its answer comes by ``answer``.
 
         False: nothing was taken, the long way decides. So whatever is unusual here - a credential or a layout
         to be looked up, a fault, a full queue - is judged, worded and counted in one place."""
         try:
-            agent = self._directory.known(headers[b"authorization"])
-            encoding = headers.get(b"content-encoding", b"identity").decode("latin-1")
-            content = decode(body, encoding, limit=limits.MAX_BATCH_BYTES)
-            sent_at = _sent_at(headers.get(b"ucx-sent-at", b"").decode("latin-1") or None)
-            pending = self._at_once(agent, content, sent_at, answer) if agent else None
+            received_at = self._clock()
+            agent = self._directory.known(request.authorization, received_at)
+            pending = self._at_once(agent, request, received_at, answer) if agent else None
             if pending is None:
                 return False
             self._committer.offer(pending)
-        except (KeyError, Problem, Refusal):
+        except (Problem, Refusal):
             return False
         return True
 
-    def _at_once(self, agent: Agent, body: bytes, sent_at: int | None, answer: Answer) -> Pending | None:
-        received_at = self._clock()
+    def _at_once(self, agent: Agent, request: Plain, received_at: datetime, answer: Answer) -> Pending | None:
+        body = decode(request.body, request.encoding, limit=limits.MAX_BATCH_BYTES)
         batch = _own_batch(body, agent)
-        offset = clock_offset(received_at, sent_at)
-        check_window(batch, received_at, self._keep, shift_ms(offset))
+        offset_ms = clock_offset_ms(received_at, _sent_at(request.sent_at))
+        check_window(batch, received_at, self._keep, shift_ms(offset_ms))
         layouts = self._layouts.known(agent.host, _digests(batch))
         if layouts is None:
             return None
         check_widths(batch, layouts)
         digest = hashlib.sha256(body).digest()
-        return _pending(agent, body, digest, batch, layouts, received_at, offset, answer)
+        return _pending(agent, body, digest, batch, layouts, received_at, offset_ms, answer)
 
     def tell_of_twins(self, agent: Agent, now: datetime) -> None:
         """An event of the host, once a day, by the way that its own events take: so rules can speak of it."""
@@ -148,7 +161,7 @@ class IngestApp:
         answer: asyncio.Future[Receipt | Problem] = asyncio.get_running_loop().create_future()
         digest = hashlib.sha256(f"{batch.seq}".encode()).digest()
         try:
-            self._committer.offer(_pending(agent, body, digest, batch, {}, now, timedelta(0), answer))
+            self._committer.offer(_pending(agent, body, digest, batch, {}, now, 0, answer))
         except Problem as problem:
             log.warning("no room to tell of two agents as one: %s", problem.detail)
 
@@ -214,20 +227,19 @@ def check_window(batch: Batch, now: datetime, keep: timedelta, shift: int = 0) -
 
     ``shift``: milliseconds that the host's clock is behind ours, as ``shift_ms`` says. Judged is when it
     happened, not what a wrong clock showed: else what a host measures before it learns the time is lost."""
-    name, items = ("events", batch.events) if isinstance(batch, EventBatch) else ("frames", batch.frames)
-    times = [item.time_ms for item in items]
-    oldest, newest = min(times), max(times)
-    now_ms = now.timestamp() * 1000
-    if oldest + shift < now_ms - keep.total_seconds() * 1000:
+    now_ms = now.timestamp() * 1000 - shift
+    first, last = now_ms - keep.total_seconds() * 1000, now_ms + limits.MAX_FUTURE_S * 1000
+    items: Sequence[Event | Frame] = batch.events if isinstance(batch, EventBatch) else batch.frames
+    for index, item in enumerate(items):
+        if first <= item.time_ms <= last:
+            continue
+        when, field = at(item.time_ms + shift).isoformat(), f"{batch.kind}[{index}].time_ms"
+        if item.time_ms < first:
+            raise OutsideWindow(
+                f"{when} is more than {keep.days} days ago: older data is not accepted", field
+            )
         raise OutsideWindow(
-            f"{at(oldest + shift).isoformat()} is more than {keep.days} days ago: older data is not accepted",
-            f"{name}[{times.index(oldest)}].time_ms",
-        )
-    if newest + shift > now_ms + limits.MAX_FUTURE_S * 1000:
-        raise OutsideWindow(
-            f"{at(newest + shift).isoformat()} is more than {limits.MAX_FUTURE_S} s ahead of the collector's"
-            " clock",
-            f"{name}[{times.index(newest)}].time_ms",
+            f"{when} is more than {limits.MAX_FUTURE_S} s ahead of the collector's clock", field
         )
 
 
@@ -235,7 +247,9 @@ def check_widths(batch: Batch, layouts: dict[bytes, StoredLayout]) -> None:
     """Raise a Refusal unless every frame has one value per series of its layout."""
     if isinstance(batch, FrameBatch):
         for index, frame in enumerate(batch.frames):
-            check_width(frame, layouts[frame.layout].layout, f"frames[{index}].values")
+            layout = layouts[frame.layout].layout
+            if len(frame.values) != len(layout.series):
+                check_width(frame, layout, f"frames[{index}].values")
 
 
 def _own_batch(body: bytes, agent: Agent) -> Batch:
@@ -275,18 +289,18 @@ def _pending(
     batch: Batch,
     layouts: dict[bytes, StoredLayout],
     received_at: datetime,
-    offset: timedelta,
+    offset_ms: int,
     answer: Answer,
 ) -> Pending:
     return Pending(
         key=BatchKey(agent.scope.tenant_id, _sender(agent, batch), batch.epoch, batch.seq),
         digest=digest,
         scope=agent.scope,
+        host=agent.host,
         batch=batch,
         layouts=layouts,
         received_at=received_at,
-        offset=offset,
-        shift_ms=shift_ms(offset),
+        offset_ms=offset_ms,
         size=len(body),
         answer=answer,
     )
@@ -295,12 +309,13 @@ def _pending(
 def _sent_at(text: str | None) -> int | None:
     if text is None:
         return None
-    if not _MILLISECONDS.fullmatch(text) or not limits.MIN_TIME_MS <= int(text) <= limits.MAX_TIME_MS:
+    sent_at = int(text) if text.isascii() and text.isdigit() and len(text) <= SENT_AT_DIGITS else 0
+    if not limits.MIN_TIME_MS <= sent_at <= limits.MAX_TIME_MS:
         raise BadRequest(
             "UCX-Sent-At must be the host's time at sending, in whole milliseconds since 1970.",
             errors=[FieldError("UCX-Sent-At", "milliseconds since 1970, between the years 2000 and 2100")],
         )
-    return int(text)
+    return sent_at
 
 
 def _require_method(scope: Scope, method: str) -> None:

@@ -116,16 +116,17 @@ def uuids(values: Sequence[bytes]) -> Uuids:
 
 def times(values: Sequence[datetime | None]) -> Times:
     """Aware times, or None."""
-    if None not in values:
-        return Times(1184, len(values), _whole(8, "q", [_micros(at) for at in values if at is not None]))
-    parts = [_NULL if at is None else _whole(8, "q", [_micros(at)]) for at in values]
+    known = [at for at in values if at is not None]
+    if len(known) == len(values):
+        return Times(1184, len(values), _whole(8, "q", _micros(known)))
+    parts = [_NULL if at is None else _whole(8, "q", _micros([at])) for at in values]
     return Times(1184, len(values), b"".join(parts), gaps=True)
 
 
-def _micros(at: datetime) -> int:
+def _micros(times: Sequence[datetime]) -> list[int]:
     """PostgreSQL's own count: microseconds since 2000-01-01 UTC."""
-    since = at - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    since = [at - _EPOCH for at in times]
+    return [(t.days * 86_400 + t.seconds) * 1_000_000 + t.microseconds for t in since]
 
 
 def _whole(size: int, code: str, values: Sequence[int]) -> bytes:

@@ -58,14 +58,14 @@ async def test_credentials_in_use_are_renewed_ahead_and_revocations_noticed(fron
         await agents.revoke(conn, known["gone"].agent_id, front.clock(), by="test", tenant_id=None)
     await ours.renew()
     seconds.at += 29
-    assert ours.known(bearers["used"].encode()) == known["used"]
-    assert ours.known(bearers["gone"].encode()) is None
-    assert ours.known(bearers["idle"].encode()) is None
+    assert ours.known(bearers["used"].encode(), front.clock()) == known["used"]
+    assert ours.known(bearers["gone"].encode(), front.clock()) is None
+    assert ours.known(bearers["idle"].encode(), front.clock()) is None
     with pytest.raises(Unauthorised, match="revoked"):
         await ours.agent(bearers["gone"])
     ours.forget_agent(known["used"].agent_id)
     await ours.renew()
-    assert ours.known(bearers["used"].encode()) is None
+    assert ours.known(bearers["used"].encode(), front.clock()) is None
 
 
 async def test_a_token_not_seen_before_is_proven_before_it_is_known(front: Front) -> None:
@@ -74,10 +74,10 @@ async def test_a_token_not_seen_before_is_proven_before_it_is_known(front: Front
     ours = Directory(front.pool, front.clock, ttl_s=30)
     known = await ours.agent(f"Bearer {agent.token()}")
     fresh = f"Bearer {agent.token(exp=front.clock().timestamp() + 90)}"
-    assert ours.known(fresh.encode()) == known
+    assert ours.known(fresh.encode(), front.clock()) == known
     agent.key = other.key
     forged = f"Bearer {agent.token(exp=front.clock().timestamp() + 80)}"
-    assert ours.known(forged.encode()) is None
+    assert ours.known(forged.encode(), front.clock()) is None
     with pytest.raises(Unauthorised, match="signature"):
         await ours.agent(forged)
 

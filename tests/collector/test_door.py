@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.door import REQUEST_LINE, Doubt, Habit, Plain, read_plain
+from collector.door import REQUEST_LINE, Doubt, Habit, read_plain
+from collector.route import Plain
 from tests.collector.kit import Front, frames, running
 from ucx_proactive import serve
 
@@ -20,8 +22,7 @@ def test_a_whole_plain_request_is_read():
     """Names are lower-cased, values stripped, the body is what the length says."""
     found = read_plain(PLAIN)
     assert isinstance(found, Plain)
-    assert found.headers[b"authorization"] == b"Bearer t"
-    assert found.body == b"abc"
+    assert found == Plain(b"Bearer t", "identity", None, b"abc")
 
 
 @pytest.mark.parametrize(
@@ -60,9 +61,19 @@ def test_a_part_of_a_request_is_waited_for_or_handed_on(cut: int):
 @given(st.binary(max_size=200), st.binary(max_size=50))
 def test_whatever_comes_is_judged(head: bytes, body: bytes):
     """No bytes raise, and what is read has the length that it says."""
-    found = read_plain(REQUEST_LINE + head + b"\r\n\r\n" + body)
+    data = REQUEST_LINE + head + b"\r\n\r\n" + body
+    found = read_plain(data)
     if isinstance(found, Plain):
-        assert int(found.headers[b"content-length"]) == len(found.body)
+        lengths = re.findall(rb"(?i)\r\ncontent-length:[ \t]*(\d+)[ \t]*(?=\r\n)", data)
+        assert [int(length) for length in lengths] == [len(found.body)]
+        assert data.endswith(b"\r\n\r\n" + found.body)
+
+
+@given(st.binary(max_size=50), st.integers(0, 60))
+def test_a_request_of_another_length_is_never_read(body: bytes, length: int):
+    """Bytes are missing, or there are more: not one whole request."""
+    data = REQUEST_LINE + b"Authorization: Bearer t\r\nContent-Length: %d\r\n\r\n" % length + body
+    assert isinstance(read_plain(data), Plain) is (len(body) == length)
 
 
 AGENTS = (
@@ -74,7 +85,7 @@ AGENTS = (
 def _habit(data: bytes) -> Habit | None:
     first = read_plain(data)
     assert isinstance(first, Plain)
-    return Habit.of(data, first.headers)
+    return Habit.of(data, first)
 
 
 @given(st.integers(1_500_000_000_000, 1_900_000_000_000), st.binary(max_size=300))

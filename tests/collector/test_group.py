@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from psycopg import errors
 from psycopg_pool import PoolTimeout
 
-from alerting.evaluate import HostScope
+from alerting.evaluate import HostKey, HostScope
 from collector.commit import LedgerMoved
 from collector.group import TRIES, Committer
 from collector.meters import Meters
@@ -35,10 +35,11 @@ def pending(number: int, tenant: int = 1, size: int = 10) -> Pending:
         key=BatchKey(tenant, agent.bytes, 1, number),
         digest=b"d" * 32,
         scope=HostScope(tenant, "t", 1, "d", number, f"host-{number}"),
+        host=HostKey(tenant, number),
         batch=EventBatch(1, "events", agent.hex, 1, number, []),
         layouts={},
         received_at=NOW,
-        offset=timedelta(0),
+        offset_ms=0,
         size=size,
         answer=asyncio.get_running_loop().create_future(),
     )

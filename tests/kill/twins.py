@@ -47,7 +47,7 @@ def no_ledger() -> None:
     """Every batch is taken for new."""
     from collector import commit
 
-    async def all_win(conn: Any, group: Sequence[Any]) -> commit.Verdicts:
+    async def all_win(_: commit.IngestCommit, conn: Any, group: Sequence[Any]) -> commit.Verdicts:
         return commit.Verdicts(tuple(group), tuple(p.receipt(Outcome.STORED) for p in group))
 
     whole = commit.IngestCommit.__call__
@@ -57,7 +57,7 @@ def no_ledger() -> None:
         await asyncio.sleep(WINDOW_S if random.random() < SLOW_SHARE else 0)
         return receipts
 
-    commit._enter_ledger = all_win
+    commit.IngestCommit._enter_ledger = all_win  # type: ignore[method-assign,assignment]
     commit.IngestCommit.__call__ = slow_receipts  # type: ignore[method-assign]
 
 
