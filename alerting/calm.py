@@ -7,6 +7,7 @@ a late frame, a gap, a breach, an event - is left to it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from alerting.evaluator import Evaluator
 from alerting.inputs import EventInput, FrameInput, HostScope, HostState, from_ms, to_ms
@@ -19,10 +20,11 @@ def judged(
     scope: HostScope,
     state: HostState,
     inputs: Sequence[FrameInput | EventInput],
-    now: int,
+    received_at: datetime,
 ) -> HostState | None:
-    """The state after healthy frames in time order, received at ``now`` (ms). None: judge them one by one."""
+    """The state after healthy frames in time order, received together. None: judge them one by one."""
     layouts = dict(state.memory.layouts)
+    now = to_ms(received_at)
     newest = 0
     for item in inputs:
         if not isinstance(item, FrameInput):
@@ -38,15 +40,17 @@ def judged(
         newest = max(newest, at)
     if not newest:
         return None
-    frontier = from_ms(newest)
+    frontier, last_seen = from_ms(newest), received_at
     if state.frontier is not None and state.frontier > frontier:
         frontier = state.frontier
+    if state.last_seen is not None and state.last_seen > last_seen:
+        last_seen = state.last_seen
     return HostState(
         state.tenant_id,
         state.host_id,
         state.version,
         frontier,
         evaluator.version,
-        state.last_seen,
+        last_seen,
         Memory(layouts),
     )

@@ -45,9 +45,8 @@ def evaluate(
     received_at: datetime,
 ) -> Outcome:
     """Judge what one host sent: frames and events in time order, received at ``received_at``."""
-    now = to_ms(received_at)
-    if state.memory.calm and (kept := calm.judged(evaluator, scope, state, inputs, now)) is not None:
-        return Outcome(scope, _heard(kept, received_at))
+    if state.memory.calm and (kept := calm.judged(evaluator, scope, state, inputs, received_at)) is not None:
+        return Outcome(scope, kept)
     return judged_singly(evaluator, scope, state, inputs, received_at)
 
 

@@ -74,7 +74,7 @@ class SimulatedHost:
     def replay(self, frames: Sequence[FrameInput]) -> None:
         """Frames in time order, each received when it was taken: together where all of them are healthy."""
         if self.state.memory.calm:
-            kept = calm.judged(self.evaluator, self.scope, self.state, frames, to_ms(frames[-1].at))
+            kept = calm.judged(self.evaluator, self.scope, self.state, frames, frames[-1].at)
             if kept is not None:
                 self._past.take(frames)
                 self.state = kept

@@ -62,7 +62,8 @@ def _hosts(keys: Sequence[HostKey]) -> dict[str, Any]:
 
 def _state(row: Row) -> HostState:
     tenant_id, host_id, version, frontier, last_seen, blob, pack_version = row
-    return HostState(tenant_id, host_id, version, frontier, pack_version, last_seen, read_memory(blob))
+    memory = read_memory(blob) if blob is not None else EMPTY
+    return HostState(tenant_id, host_id, version, frontier, pack_version, last_seen, memory)
 
 
 async def save_outcomes(conn: AsyncConnection[Row], outcomes: Sequence[Outcome], now: datetime) -> None:

@@ -169,11 +169,12 @@ class Committer:
         self._under_way += 1
         try:
             await self._settle_or_fail(group)
+        except BaseException:  # this task is cancelled: nobody may wait for ever
+            _answer_all(group, Unavailable("The collector stopped: send again.", retry_after_s=RETRY_AFTER_S))
+            raise
         finally:
             self._under_way -= 1
             self._arrived.set()
-            # Reached with open answers only when this task is cancelled: nobody may wait for ever.
-            _answer_all(group, Unavailable("The collector stopped: send again.", retry_after_s=RETRY_AFTER_S))
 
     async def _settle_or_fail(self, group: list[Pending]) -> None:
         fault = await self._attempt(group)
@@ -227,10 +228,18 @@ def too_late() -> Unavailable:
 def _hand_out(group: Sequence[Pending], receipts: Sequence[Receipt]) -> None:
     for pending, receipt in zip(group, receipts, strict=True):
         if not pending.answer.done():
-            pending.answer.set_result(receipt)
+            _give(pending, receipt)
 
 
 def _answer_all(group: Sequence[Pending], problem: Problem) -> None:
     for pending in group:
         if not pending.answer.done():
-            pending.answer.set_result(problem)
+            _give(pending, problem)
+
+
+def _give(pending: Pending, result: Receipt | Problem) -> None:
+    """A connection that cannot be written to is its client's trouble: the others get their answers."""
+    try:
+        pending.answer.set_result(result)
+    except Exception:
+        log.exception("an answer could not be given; the agent asks again and finds its batch in the ledger")

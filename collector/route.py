@@ -134,25 +134,22 @@ class IngestApp:
         try:
             received_at = self._clock()
             agent = self._directory.known(request.authorization, received_at)
-            pending = self._at_once(agent, request, received_at, answer) if agent else None
-            if pending is None:
-                return False
-            self._committer.offer(pending)
+            return agent is not None and self._take(agent, request, received_at, answer)
         except (Problem, Refusal):
             return False
-        return True
 
-    def _at_once(self, agent: Agent, request: Plain, received_at: datetime, answer: Answer) -> Pending | None:
+    def _take(self, agent: Agent, request: Plain, received_at: datetime, answer: Answer) -> bool:
         body = decode(request.body, request.encoding, limit=limits.MAX_BATCH_BYTES)
         batch = _own_batch(body, agent)
         offset_ms = clock_offset_ms(received_at, _sent_at(request.sent_at))
         check_window(batch, received_at, self._keep, shift_ms(offset_ms))
         layouts = self._layouts.known(agent.host, _digests(batch))
         if layouts is None:
-            return None
+            return False
         check_widths(batch, layouts)
         digest = hashlib.sha256(body).digest()
-        return _pending(agent, body, digest, batch, layouts, received_at, offset_ms, answer)
+        self._committer.offer(_pending(agent, body, digest, batch, layouts, received_at, offset_ms, answer))
+        return True
 
     def tell_of_twins(self, agent: Agent, now: datetime) -> None:
         """An event of the host, once a day, by the way that its own events take: so rules can speak of it."""

@@ -214,8 +214,9 @@ def _field(part: msgspec.Raw, kind: type[T], name: str) -> T:
 
 def _checked_frames(batch: FrameBatch) -> FrameBatch:
     _require_version_value(batch.version)
-    if len({(frame.layout, frame.time_ms) for frame in batch.frames}) != len(batch.frames):
-        raise Repeated("two frames of one layout at the same time", f"frames[{_first_repeat(batch.frames)}]")
+    frames = batch.frames
+    if len(frames) > 1 and len({(frame.layout, frame.time_ms) for frame in frames}) != len(frames):
+        raise Repeated("two frames of one layout at the same time", f"frames[{_first_repeat(frames)}]")
     return batch
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from alerting import calm
 from alerting.evaluate import FrameInput, HostState, evaluate
-from alerting.inputs import EventInput, to_ms
+from alerting.inputs import EventInput
 from alerting.judge import judged_singly
 from tests.alerting.kit import CPU, SCOPE, START, Host, evaluator_of, event, frame, layout_of, minutes
 from tests.alerting.test_judge import DEFAULT, ONE
@@ -55,7 +55,7 @@ def test_a_healthy_host_goes_the_short_way() -> None:
 
     def short(minute: float, value: float) -> bool:
         item = frame(CPU, START + minutes(minute), value)
-        kept = calm.judged(host.evaluator, SCOPE, host.state, [item], to_ms(item.at))
+        kept = calm.judged(host.evaluator, SCOPE, host.state, [item], item.at)
         taken = host.state.memory.calm and kept is not None
         host.feed(item)
         return taken

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
@@ -110,6 +111,58 @@ async def test_a_database_that_is_away_is_asked_once(fault: Exception) -> None:
         )
     assert calls == [3]
     assert all(isinstance(answer, Unavailable) for answer in answers)
+
+
+class Gone:
+    """A connection that raises when it is written to."""
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: object) -> None:
+        raise RuntimeError("the transport is gone")
+
+
+async def test_a_connection_that_cannot_be_answered_keeps_no_other_waiting() -> None:
+    """The rest of its group gets its receipts, and the next group is committed.
+
+    Broken twin, tried: when its error is let through, the committer's task ends and nobody is answered."""
+
+    async def commit(group: Sequence[Pending]) -> list[Receipt]:
+        return stored(group)
+
+    async with committing(commit) as committer:
+        committer.offer(msgspec.structs.replace(pending(1), answer=Gone()))
+        async with asyncio.timeout(10):
+            answers = await asyncio.gather(*(committer.submit(pending(n)) for n in range(2, 5)))
+            answers += [await committer.submit(pending(5))]
+    assert [answer.seq for answer in answers] == [2, 3, 4, 5]
+
+
+async def test_an_agent_alone_does_not_wait_and_those_beside_others_share() -> None:
+    """One after the other: only the first waits, which cannot know that it is alone. Four together: one
+    transaction; and the next four wait for each other.
+
+    Broken twin, tried: a committer that always expects company waits for each of the four alone."""
+    groups: list[int] = []
+    waits: list[int] = []
+
+    async def commit(group: Sequence[Pending]) -> list[Receipt]:
+        groups.append(len(group))
+        return stored(group)
+
+    def patient() -> float:
+        waits.append(len(groups))
+        return 0.05
+
+    async with committing(commit, committers=1) as committer:
+        committer._patience_s = patient  # type: ignore[method-assign]
+        for n in range(1, 5):
+            await committer.submit(pending(n))
+        await asyncio.gather(*(committer.submit(pending(n)) for n in range(5, 9)))
+        await asyncio.gather(*(committer.submit(pending(n)) for n in range(9, 13)))
+    assert groups == [1, 1, 1, 1, 4, 4]
+    assert waits == [0, 5]
 
 
 async def test_a_lock_not_had_in_time_is_one_hosts_trouble() -> None:
