@@ -192,13 +192,16 @@ class Line(asyncio.Protocol):
         if not self.done.done():
             self.done.set_exception(error or ConnectionError("the receiver hung up"))
 
-    def begin(self, until: float) -> None:
-        """Send until that time (monotonic); the first round is over, and does not count."""
+    def begin(self, until: float, delay_s: float) -> None:
+        """Send until that time (monotonic), for the first time after ``delay_s``; the first round is over,
+        and does not count."""
         self.stored = self.busy = 0
         self.latencies.clear()
         self.done = asyncio.get_running_loop().create_future()
         self._until = until
-        if not self._transport.is_closing():
+        if delay_s:
+            asyncio.get_running_loop().call_later(delay_s, self._send)
+        elif not self._transport.is_closing():
             self._send()
 
     def close(self) -> None:
@@ -232,7 +235,7 @@ class Line(asyncio.Protocol):
         self.stored += 1
         self.latencies.append(now - self._sent_at)
         self._turn += 1
-        if now >= self._until if self._until else self._turn >= len(self._served):
+        if now + self._pause_s >= self._until if self._until else self._turn >= len(self._served):
             self.done.set_result(None)
         elif self._pause_s:
             asyncio.get_running_loop().call_later(max(0.0, self._sent_at + self._pause_s - now), self._send)
@@ -262,8 +265,8 @@ async def run(orders: Orders) -> Report:
     sys.stdout.buffer.flush()
     sys.stdin.buffer.readline()
     started, cpu, tokens = time.monotonic(), _cpu(), Agent.tokens
-    for line in lines:
-        line.begin(started + orders.seconds)
+    for n, line in enumerate(lines):
+        line.begin(started + orders.seconds, pause_s * n / count)
     for n, line in enumerate(lines):
         if line.hung_up:
             await connect(line, n)

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import _remote
 from benchmarks._system import WIDTH, Generators, Rate, Sizes, await_ready, cpu, free_port, orders
 
 
@@ -84,7 +83,7 @@ PEERS = (
 
 def installed() -> list[Peer]:
     """Those that can be asked here."""
-    return [peer for peer in PEERS if peer.program()] if _remote.available() else []
+    return [peer for peer in PEERS if peer.program()]
 
 
 def run(peer: Peer, sizes: Sizes) -> Result:

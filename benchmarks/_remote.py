@@ -10,24 +10,14 @@ change between two frames of a host is encoded once, as any sender would.
 
 from __future__ import annotations
 
-import importlib
 import struct
 from collections.abc import Sequence
-from typing import Any
+
+import cramjam
 
 from wire.layout import Layout, Series
 
-try:
-    cramjam: Any = importlib.import_module("cramjam")
-except ImportError:  # only the comparison with other systems needs it
-    cramjam = None
-
 _DOUBLE = struct.Struct("<d")
-
-
-def available() -> bool:
-    """Whether the wheel is there (``pip install cramjam``)."""
-    return cramjam is not None
 
 
 def packed(body: bytes) -> bytes:

@@ -6,8 +6,8 @@ End to end: real ``ucx-proactive serve`` processes, real HTTP with signed tokens
 it, a connection per host, the default rules evaluated, each batch (one frame of 100 values) committed durably
 before its receipt. In the same run, on the same machine: COPY of one row per sample into a keyed table (a),
 COPY of the same frames (b), both with rows made beforehand, and the same series by remote write into (c)
-Prometheus and (d) VictoriaMetrics, where they are installed (and the wheel ``cramjam``). Machines differ and
-are shared: compare ratios.
+Prometheus and (d) VictoriaMetrics, where they are installed (Debian: ``prometheus``, ``victoria-metrics``).
+Machines differ and are shared: compare ratios.
 
 The load comes from processes of its own. Their CPU is in no ``cpu_s``; and as they take it from the same
 cores, ``samples_per_s`` is the measured rate x (CPU of receiver and generator) / (CPU of receiver), at most

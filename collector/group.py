@@ -1,9 +1,9 @@
 """Group commit: batches that arrive together share one transaction.
 
 A transaction costs as much as many batches, and no agent waits for its receipt with anything. So a batch
-waits for company (``linger_s``) where company is to be expected: where the last group had more than one. An
-agent that delivers its backlog alone, one batch after the other, is not held up. Half a group begins at once,
-beside another transaction too; less than that beside another only when that takes long.
+waits for company (``linger_s``). An agent that delivers its backlog while no other sends, one batch after the
+other, is not held up. Half a group begins at once, beside another transaction too; less than that beside
+another only when that takes long.
 
 A group that fails is run again batch by batch, so that one bad batch fails alone; what the database cannot do
 now is answered 503, and the agent keeps the batch. Requests only wait here: a client that hangs up takes
@@ -28,6 +28,7 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
+from alerting.evaluate import HostKey
 from collector.commit import LedgerMoved
 from collector.meters import Meters
 from collector.pending import Pending
@@ -78,8 +79,12 @@ class Committer:
         )
         self._arrived = asyncio.Event()
         self._under_way = 0
-        self._company = True
-        """Whether the last group had more than one batch: then the next will have, too."""
+        self._since = 0.0
+        """When the first of those that wait came; seconds."""
+        self._first: HostKey | None = None
+        """Its host."""
+        self._alone: HostKey | None = None
+        """The host of the last group, when it had no company."""
         self._closing = False
         meters.queued.set_function(lambda: len(self._queue))
         meters.queued_bytes.set_function(lambda: self._queue.bytes)
@@ -113,7 +118,10 @@ class Committer:
         """Put the batch into the queue; its answer comes by ``pending.answer``. Raises TooBusy."""
         self._require_open()
         _require_room(self._queue.offer(pending.scope.tenant_id, pending.size, pending))
-        if len(self._queue) == 1 or self._enough():
+        if len(self._queue) == 1:
+            self._since, self._first = time.monotonic(), pending.host
+            self._arrived.set()
+        elif self._enough():
             self._arrived.set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -137,7 +145,7 @@ class Committer:
             await self._turn()
             group = self._next_group()
             if group:
-                self._company = len(group) > 1
+                self._alone = group[0].host if len(group) == 1 else None
                 await self._settle(group)
 
     def _enough(self) -> bool:
@@ -148,7 +156,7 @@ class Committer:
         """Return when there may be something to commit, or the end has come."""
         while not (self._enough() or self._closing):
             waiting = len(self._queue)
-            if waiting and not (self._under_way or self._company):
+            if waiting == 1 and not self._under_way and self._first == self._alone:
                 return
             self._arrived.clear()
             try:
@@ -158,11 +166,14 @@ class Committer:
                 return
 
     def _patience_s(self) -> float:
-        return PATIENCE_S if self._under_way else self._settings.linger_s
+        """How much longer what waits should wait for more."""
+        longest = PATIENCE_S if self._under_way else self._settings.linger_s
+        return max(0.0, self._since + longest - time.monotonic())
 
     def _next_group(self) -> list[Pending]:
         """The next group, without the batches whose callers have given up already."""
         taken = self._queue.take(self._settings.group_batches, self._settings.group_bytes)
+        self._since = time.monotonic()  # of those that are left, if any: they are many, and waited already
         return [pending for pending in taken if not pending.answer.done()]
 
     async def _settle(self, group: list[Pending]) -> None:

@@ -19,7 +19,7 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     key_overlap_days: Annotated[float, Meta(gt=0, le=90)] = 7.0
     """How long an agent's replaced key is accepted beside the new one, in days."""
     linger_s: Annotated[float, Meta(ge=0, le=1)] = 0.05
-    """How long a batch waits for company before its commit, where others come beside it, in seconds."""
+    """How long a batch waits for company before its commit, unless its host sends alone, in seconds."""
     group_batches: Count = 1024
     """Most batches in one transaction."""
     group_bytes: Count = 8 * 1024 * 1024

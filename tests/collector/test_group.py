@@ -139,30 +139,36 @@ async def test_a_connection_that_cannot_be_answered_keeps_no_other_waiting() -> 
     assert [answer.seq for answer in answers] == [2, 3, 4, 5]
 
 
-async def test_an_agent_alone_does_not_wait_and_those_beside_others_share() -> None:
-    """One after the other: only the first waits, which cannot know that it is alone. Four together: one
-    transaction; and the next four wait for each other.
+async def test_an_agent_alone_does_not_wait_and_others_wait_for_each_other() -> None:
+    """A host that sends one batch after the other while no other sends: its first alone waits, which cannot
+    know. Single batches of different hosts wait; what comes meanwhile shares their transaction.
 
-    Broken twin, tried: a committer that always expects company waits for each of the four alone."""
-    groups: list[int] = []
+    Broken twins, tried: a committer that forgets whom it served alone waits five times for the first host;
+    one that takes any lone batch for a backlog's commits the others singly."""
+    groups: list[list[int]] = []
     waits: list[int] = []
 
     async def commit(group: Sequence[Pending]) -> list[Receipt]:
-        groups.append(len(group))
+        groups.append([item.key.seq for item in group])
         return stored(group)
 
     def patient() -> float:
         waits.append(len(groups))
         return 0.05
 
+    def of_one_host(number: int) -> Pending:
+        return msgspec.structs.replace(pending(number), host=HostKey(1, 1))
+
     async with committing(commit, committers=1) as committer:
         committer._patience_s = patient  # type: ignore[method-assign]
-        for n in range(1, 5):
-            await committer.submit(pending(n))
-        await asyncio.gather(*(committer.submit(pending(n)) for n in range(5, 9)))
-        await asyncio.gather(*(committer.submit(pending(n)) for n in range(9, 13)))
-    assert groups == [1, 1, 1, 1, 4, 4]
-    assert waits == [0, 5]
+        for n in range(1, 6):
+            await committer.submit(of_one_host(n))
+        for first in (6, 8):
+            early = asyncio.create_task(committer.submit(pending(first)))
+            await asyncio.sleep(0.01)
+            await asyncio.gather(early, committer.submit(pending(first + 1)))
+    assert groups == [[1], [2], [3], [4], [5], [6, 7], [8, 9]]
+    assert waits == [0, 5, 6]
 
 
 async def test_a_lock_not_had_in_time_is_one_hosts_trouble() -> None:
