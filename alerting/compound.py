@@ -177,6 +177,8 @@ class _Panel:
         for (rule_id, host_id), track in list(self.tracks.items()):
             if (rule_id, host_id) in self.concluded and (host_id or self.site.nodes):
                 continue
+            if self.site.nodes and host_id in scopes and self.evaluator.unread(scopes[host_id], rule_id):
+                continue  # a newer collector's
             del self.tracks[rule_id, host_id]
             if host_id not in scopes or not track.told.state:
                 continue  # a host out of service: its alerts have been ended with that reason

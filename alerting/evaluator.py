@@ -53,9 +53,18 @@ class Evaluator:
     A plan depends on the layout's content and the rules in force for the host, nothing else; hosts with the
     same layout and overrides share one."""
 
-    def __init__(self, version: int, rules: Sequence[Rule], overrides: Sequence[Override] = ()) -> None:
+    def __init__(
+        self,
+        version: int,
+        rules: Sequence[Rule],
+        overrides: Sequence[Override] = (),
+        *,
+        stands_in: bool = False,
+    ) -> None:
         self.version = version
         """Version of the rules in the database."""
+        self.stands_in = stands_in
+        """Whether that version's pack cannot be read here: these are the rules of an older one."""
         self.rules = tuple(rules)
         self.compounds = tuple(in_order(self.rules))
         """The rules on other rules' alerts, each after those that it looks at."""
@@ -116,6 +125,10 @@ class Evaluator:
     def rule(self, scope: HostScope, rule_id: str) -> Marked | None:
         """The rule of that id as in force for a host, and its fingerprint."""
         return self.in_force(scope).by_id.get(rule_id)
+
+    def unread(self, scope: HostScope, rule_id: str) -> bool:
+        """Whether the rule may well be in force, only not for those who cannot read the newest pack."""
+        return self.stands_in and self.rule(scope, rule_id) is None
 
     def silent(self, scope: HostScope, *, whole_deployment: bool) -> list[tuple[Rule, bytes, Silent]]:
         """The rules about silence in force for a host."""

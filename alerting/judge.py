@@ -190,6 +190,8 @@ class Judge:
         self._write(binding.rule, key, step.told, change)
 
     def _absent(self, key: Key, track: Track, at: int) -> None:
+        if self.evaluator.unread(self.scope, key[0]):
+            return  # a newer collector's: ended here and raised there, it would never fire
         rule = self._in_force(key[0])
         step = samples.vanished(track, rule is not None, at)
         if step is not None:
@@ -215,6 +217,8 @@ class Judge:
     def time_passed(self) -> None:
         """Event alerts that have been quiet for long enough are over."""
         for key, track in list(self.events.items()):
+            if self.evaluator.unread(self.scope, key[0]):
+                continue
             rule = self._in_force(key[0])
             source = rule.source if rule and isinstance(rule.source, Matched) else None
             step = events.expired(track, source, self.now)

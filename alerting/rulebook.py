@@ -2,7 +2,8 @@
 
 Whatever changes the rules takes a new version number under one lock; a collector that sees a newer version in
 ``lock_hosts`` loads anew before it judges. What cannot be read is left out, noted as failing, and never keeps
-ingest from going on: the newest pack that can be read is in force, or the shipped one.
+ingest from going on: the newest pack that can be read is in force, or the shipped one. It only stands in:
+during an update a newer collector on the same database may read more, and its alerts are left to it.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ async def load_evaluator(conn: Connection) -> Evaluator:
     if await newest_version(conn) == 0:
         await store_pack(conn, default_document(), DEFAULT_NAME, "shipped")
     version = await newest_version(conn)
-    rules = await _rules(conn, version)
-    return Evaluator(version, rules, await _overrides(conn, version, rules))
+    rules, stands_in = await _rules(conn, version)
+    return Evaluator(version, rules, await _overrides(conn, version, rules), stands_in=stands_in)
 
 
 async def current_evaluator(conn: Connection, held: Evaluator | None) -> Evaluator:
@@ -52,13 +53,16 @@ async def newest_version(conn: Connection) -> int:
     return version
 
 
-async def _rules(conn: Connection, version: int) -> tuple[Rule, ...]:
+async def _rules(conn: Connection, version: int) -> tuple[tuple[Rule, ...], bool]:
+    """The rules of the newest pack that can be read, and whether they stand in for those of a newer one."""
+    stands_in = False
     for pack_version, document in await (await conn.execute(Q.active_packs)).fetchall():
         try:
-            return parse_pack(document, f"rules of version {pack_version}").rules
+            return parse_pack(document, f"rules of version {pack_version}").rules, stands_in
         except PackError as error:
             await _failing(conn, version, "(pack)", error)
-    return parse_pack(default_document(), "shipped rules").rules
+            stands_in = True
+    return parse_pack(default_document(), "shipped rules").rules, stands_in
 
 
 async def _overrides(conn: Connection, version: int, rules: Sequence[Rule]) -> list[Override]:
@@ -125,7 +129,8 @@ async def set_override(
     Raises PackError for the document, AlertingError for a host without its deployment."""
     if host_id is not None and deployment_id is None:
         raise AlertingError("An override for a host needs the host's deployment too.")
-    patch = parse_patch(document, await _rules(conn, await newest_version(conn)))
+    rules, _ = await _rules(conn, await newest_version(conn))
+    patch = parse_patch(document, rules)
     given = {
         "tenant_id": tenant_id,
         "deployment_id": deployment_id,

@@ -199,14 +199,15 @@ async def test_the_same_pack_again_makes_no_new_version(pool: Pool) -> None:
 
 
 async def test_a_pack_that_cannot_be_read_any_more_is_left_out(pool: Pool) -> None:
-    """Damage in the newest pack: the one before stays in force, under the newest version, and it is noted."""
+    """Damage in the newest pack: the one before stands in for it, under the newest version, and it is noted.
+    A pack that can be read stands in for none."""
     async with pool.connection() as conn:
-        await load_evaluator(conn)
+        assert not (await load_evaluator(conn)).stands_in
         newest = await store_pack(conn, default_document() + "\n# second\n", "default", "anna")
         await conn.execute("UPDATE rule_pack SET document = 'nonsense' WHERE version = %s", [newest])
         evaluator = await load_evaluator(conn)
         failures = await (await conn.execute("SELECT rule_id FROM rule_failure")).fetchall()
-    assert (evaluator.version, len(evaluator.rules)) == (newest, len(RULES))
+    assert (evaluator.version, len(evaluator.rules), evaluator.stands_in) == (newest, len(RULES), True)
     assert failures == [("(pack)",)]
 
 
