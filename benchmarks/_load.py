@@ -199,7 +199,9 @@ class Line(asyncio.Protocol):
         self.latencies.clear()
         self.done = asyncio.get_running_loop().create_future()
         self._until = until
-        if delay_s:
+        if time.monotonic() + delay_s >= until:
+            self.done.set_result(None)  # its turn comes after the end
+        elif delay_s:
             asyncio.get_running_loop().call_later(delay_s, self._send)
         elif not self._transport.is_closing():
             self._send()

@@ -9,6 +9,7 @@ fleet is run with and without that pause, in the same run: compare ratios.
 
     batches_per_commit           how many shared a transaction
     cpu_s_per_million            CPU of the collector and PostgreSQL together
+    database_part                PostgreSQL's part of that
     cores                        the same per second of the run: what the fleet needs of a machine
     ..._without_pause            with ``linger_s`` 0
 """
@@ -77,17 +78,18 @@ def _run(
             generators = Generators(fleet.orders(ports, frames_per_s, first_seq))
             started, spent = commits(ports), (cpu(processes), fleet.database_cpu())
             reports = generators.run()
-            used = cpu(processes) - spent[0] + fleet.database_cpu() - spent[1]
+            parts = cpu(processes) - spent[0], fleet.database_cpu() - spent[1]
             transactions = max(commits(ports).values()) - max(started.values())
     finally:
         os.environ.pop(PAUSE, None)
         if before is not None:
             os.environ[PAUSE] = before
-    batches = sum(report.stored for report in reports)
+    batches, used = sum(report.stored for report in reports), sum(parts)
     return {
         "batches": batches,
         "batches_per_commit": batches / transactions,
         "cpu_s_per_million": used / (batches * WIDTH) * 1e6,
+        "database_part": parts[1] / used,
         "cores": used / max(report.seconds for report in reports),
         "p50_ms": max(report.p50_ms for report in reports),
         "p99_ms": max(report.p99_ms for report in reports),
@@ -106,7 +108,7 @@ def main() -> None:
     if given.json:
         print(json.dumps(result))
         return
-    columns = ("batches_per_commit", "cpu_s_per_million", "cores", "p99_ms")
+    columns = ("batches_per_commit", "cpu_s_per_million", "database_part", "cores", "p99_ms")
     print(f"{'hosts':>8}" + "".join([f"{column:>20}" for column in (*columns, "without the pause")]))
     for hosts in given.fleets:
         row = "".join([f"{result[f'{column}_{hosts}']:20.3f}" for column in columns])
