@@ -43,12 +43,9 @@ async def sweep(pool: Pool, evaluator: Evaluator, opened: datetime | None, now: 
         rows = await (await conn.execute(Q.compound_due, {"rules": sorted(evaluator.looked_at)})).fetchall()
     for tenant_id, tenant_key, deployment_id, deployment_key in rows:
         scope = HostScope(tenant_id, tenant_key, deployment_id, deployment_key, 0, "(cluster)")
-        try:
+        with metrics.apart("compound", f"{tenant_key}/{deployment_key}"):
             async with pool.connection() as conn, conn.transaction():
                 await _Deployment(conn, evaluator, scope, opened, now).judge()
-        except Exception:
-            metrics.SWEEP_FAILURES.labels("compound").inc()
-            log.exception("rules on alerts: %s/%s failed; tried again later", tenant_key, deployment_key)
 
 
 class _Deployment:

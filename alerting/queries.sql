@@ -262,8 +262,10 @@ SELECT t.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name
 SELECT state FROM host_state WHERE tenant_id = %(tenant_id)s AND host_id = %(host_id)s;
 
 -- name: due_hosts
--- Hosts that must be looked at although nothing arrives, longest due first.
-SELECT tenant_id, host_id FROM host_state WHERE due_at <= %(now)s ORDER BY due_at LIMIT %(limit)s;
+-- Hosts that must be looked at although nothing arrives, longest due first, from a position on.
+SELECT tenant_id, host_id, due_at FROM host_state
+ WHERE due_at <= %(now)s AND due_at >= %(due)s AND (due_at, tenant_id, host_id) > (%(due)s, %(tenant)s, %(host)s)
+ ORDER BY due_at, tenant_id, host_id LIMIT %(limit)s;
 
 -- name: deployment_alerts
 -- Open alerts about the silence of whole deployments; those that others push, or that are concluded from other
@@ -563,12 +565,13 @@ SELECT t.key, m.mute_id, m.kind, m.matchers, m.title, m.author, m.starts_at, m.e
  ORDER BY m.starts_at, m.mute_id LIMIT %(limit)s;
 
 -- name: mutable_alerts
--- Open alerts that a mute may begin or cease to cover: of tenants with a mute, or muted now.
+-- Open alerts that a mute may begin or cease to cover: of tenants with a mute, or muted now; tenant by tenant.
 SELECT a.tenant_id, a.alert_id, a.last_seq, a.priority, a.labels, a.silenced
   FROM alert a
  WHERE a.state IN ('firing', 'recovering')
    AND (a.silenced IS NOT NULL
-        OR EXISTS (SELECT FROM mute m WHERE m.tenant_id = a.tenant_id AND m.cancelled_at IS NULL));
+        OR EXISTS (SELECT FROM mute m WHERE m.tenant_id = a.tenant_id AND m.cancelled_at IS NULL))
+ ORDER BY a.tenant_id, a.alert_id;
 
 -- name: turn_mute
 -- A mute began or ended for an open alert; nothing if the alert moved since it was read.
@@ -681,14 +684,18 @@ SELECT %(version)s, h.tenant_id, h.host_id, greatest(%(loaded_at)s, h.enrolled_a
     ON CONFLICT DO NOTHING;
 
 -- name: shadow_due
--- Hosts in service whose newer frames have not been judged, the longest waiting first.
+-- Hosts in service whose newer frames have not been judged, of each tenant in turn the longest waiting first: one
+-- whose hosts fail at every sweep does not take all the room.
 SELECT t.tenant_id, t.key, d.deployment_id, d.key, h.host_id, h.name
-  FROM shadow_host s
-  JOIN host h ON h.tenant_id = s.tenant_id AND h.host_id = s.host_id AND h.retired_at IS NULL
+  FROM (SELECT s.tenant_id, s.host_id, s.judged_to,
+               row_number() OVER (PARTITION BY s.tenant_id ORDER BY s.judged_to, s.host_id) AS turn
+          FROM shadow_host s
+          JOIN host i ON i.tenant_id = s.tenant_id AND i.host_id = s.host_id AND i.retired_at IS NULL
+         WHERE s.version = %(version)s AND s.judged_to <= %(before)s) AS w
+  JOIN host h ON h.tenant_id = w.tenant_id AND h.host_id = w.host_id
   JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
   JOIN tenant t ON t.tenant_id = h.tenant_id
- WHERE s.version = %(version)s AND s.judged_to <= %(before)s
- ORDER BY s.judged_to, s.tenant_id, s.host_id LIMIT %(limit)s;
+ ORDER BY w.turn, w.judged_to, w.tenant_id, w.host_id LIMIT %(limit)s;
 
 -- name: claim_shadow
 -- One host's trial; nothing when another sweep has it.

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from psycopg import AsyncConnection
 
-from alerting import ahead, history, outlook, shadow_silence
+from alerting import ahead, history, metrics, outlook, shadow_silence
 from alerting.errors import PackError
 from alerting.evaluator import Evaluator
 from alerting.inputs import FrameInput, HostKey, HostScope, HostState, to_ms
@@ -82,7 +82,7 @@ async def on_trial(conn: Connection) -> OnTrial | None:
 
 
 async def sweep(pool: Pool, now: datetime, opened: datetime | None = None) -> None:
-    """Judge what has come since the last time, of the hosts that wait the longest.
+    """Judge what has come since the last time, of the hosts that wait the longest, each apart from others.
 
     ``opened``: since when our front door is proven open; None: it is not, and silence is not judged."""
     before = now - BEHIND
@@ -96,8 +96,10 @@ async def sweep(pool: Pool, now: datetime, opened: datetime | None = None) -> No
         due = {"version": trial.version, "before": before - timedelta(minutes=1), "limit": BATCH}
         rows = await (await conn.execute(Q.shadow_due, due)).fetchall()
     for row in rows:
-        async with pool.connection() as conn, conn.transaction():
-            await _host(conn, evaluator, HostScope(*row), before)
+        scope = HostScope(*row)
+        with metrics.apart("shadow", f"host {scope.host_id} of tenant {scope.tenant_id}"):
+            async with pool.connection() as conn, conn.transaction():
+                await _host(conn, evaluator, scope, before)
     if opened is not None:
         await shadow_silence.sweep(pool, evaluator, max(opened, trial.since), now)
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from psycopg import AsyncConnection
 
-from alerting import absence
+from alerting import absence, metrics
 from alerting.evaluator import Evaluator, shortest_silence
 from alerting.inputs import HostKey, HostScope, HostState, Outcome, to_ms
 from alerting.judge import heard, unheard
@@ -51,9 +51,14 @@ async def sweep(pool: Pool, evaluator: Evaluator, opened: datetime, now: datetim
         rows = await (await conn.execute(Q.shadow_quiet, given)).fetchall()
     quiet = [Quiet(HostScope(*row[:6]), row[6]) for row in rows]
     through = [q for q in quiet if held is None or max(q.last_seen, opened) < held or q.last_seen >= before]
-    for _, group in groupby(through, key=lambda q: (q.scope.tenant_id, q.scope.deployment_id)):
-        async with pool.connection() as conn, conn.transaction():
-            await _deployment(conn, evaluator, list(group), opened, now)
+    for (tenant_id, deployment_id), group in groupby(through, key=_site):
+        with metrics.apart("shadow", f"deployment {deployment_id} of tenant {tenant_id}"):
+            async with pool.connection() as conn, conn.transaction():
+                await _deployment(conn, evaluator, list(group), opened, now)
+
+
+def _site(quiet: Quiet) -> tuple[int, int]:
+    return (quiet.scope.tenant_id, quiet.scope.deployment_id)
 
 
 async def _held_from(conn: Connection) -> datetime | None:

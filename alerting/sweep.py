@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 BATCH = 200
 """Hosts read at a time because of a due time."""
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before anything was due."""
 
 
 async def run(pool: Pool, settings: Settings, clock: Clock, stop: asyncio.Event) -> None:
@@ -109,11 +111,15 @@ class Sweep:
         async with self._pool.connection() as conn:
             evaluator = await self._rules(conn)
         seen: set[HostKey] = set()
-        while keys := await self._due_hosts(now) - seen:
+        position: dict[str, Any] = {"due": LONG_AGO, "tenant": 0, "host": 0}
+        while rows := await self._due_hosts(now, position):
+            keys = {HostKey(*row[:2]) for row in rows} - seen
             seen |= keys
             for key in sorted(keys):
                 with metrics.apart("due", f"host {key.host_id}"):
                     await self._look_at(evaluator, key, now)
+            # From here on, also when all of them failed: they stay due, and others wait behind them.
+            position = dict(zip(("tenant", "host", "due"), rows[-1], strict=True))
 
     async def _look_at(self, evaluator: Evaluator, key: HostKey, now: datetime) -> None:
         async with self._pool.connection() as conn:
@@ -121,10 +127,10 @@ class Sweep:
         async with self._pool.connection() as conn, conn.transaction():
             await self._look(conn, evaluator, key, answers, now)
 
-    async def _due_hosts(self, now: datetime) -> set[HostKey]:
+    async def _due_hosts(self, now: datetime, position: dict[str, Any]) -> list[tuple[Any, ...]]:
         async with self._pool.connection() as conn:
-            rows = await (await conn.execute(Q.due_hosts, {"now": now, "limit": BATCH})).fetchall()
-        return {HostKey(*row) for row in rows}
+            given = position | {"now": now, "limit": BATCH}
+            return await (await conn.execute(Q.due_hosts, given)).fetchall()
 
     async def _foresee(
         self, conn: Connection, evaluator: Evaluator, key: HostKey, now: datetime

@@ -114,12 +114,13 @@ def count_refused(refused: int, by: str) -> None:
 
 
 async def sweep(pool: Pool, settings: Settings, now: datetime) -> None:
-    """End what was not pushed again in time, of all deployments."""
+    """End what was not pushed again in time, of all deployments, each apart from the others."""
     opened = await frontdoor.open_since(pool, settings, now)
     async with pool.connection() as conn:
         rows = await (await conn.execute(Q.lapsing, {"now": now})).fetchall()
     for tenant_id, deployment_id in rows:
-        async with pool.connection() as conn, conn.transaction():
-            gate = await Gate.lock(conn, tenant_id, deployment_id, now)
-            if gate is not None:
-                await gate.expire(opened, settings)
+        with metrics.apart("pushed", f"deployment {deployment_id} of tenant {tenant_id}"):
+            async with pool.connection() as conn, conn.transaction():
+                gate = await Gate.lock(conn, tenant_id, deployment_id, now)
+                if gate is not None:
+                    await gate.expire(opened, settings)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -164,6 +165,24 @@ async def test_it_ends_when_nobody_pushes_it_again(pool: Pool, api: Api) -> None
         assert [a.state for a, _ in await history(pool)] == standing, minute
     ((_, steps), _) = await history(pool)
     assert steps[-1].reason == "Not pushed again by 14:09:00Z, until when it was said to hold: over."
+
+
+async def test_a_deployment_whose_alerts_cannot_be_ended_keeps_no_others_open(
+    pool: Pool, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first customer's alert cannot be written; the second one's ends when nobody pushes it again.
+
+    Broken twin: with one failure ending the round, the second one's stays open for ever (seen to fail)."""
+    await seed(pool, tenant="beta")
+    await api.sweep.once()
+    await api.push(alert())
+    await api.push(alert(), who=Principal("prometheus", Role.INTEGRATION, tenant_id=2, deployment_id=2))
+    async with pool.connection() as conn:
+        await conn.execute("ALTER TABLE alert ADD CHECK (tenant_id <> 1 OR state = 'firing')")
+    api.now = START + minutes(10)
+    await api.sweep.once()
+    assert [(a.tenant_id, a.state) for a, _ in await history(pool)] == [(1, "firing"), (2, "resolved")]
+    assert "pushed of deployment 1 of tenant 1 failed" in caplog.text
 
 
 async def test_nothing_ends_while_our_own_door_was_shut(pool: Pool, api: Api) -> None:

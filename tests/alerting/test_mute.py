@@ -175,6 +175,68 @@ async def test_a_silence_made_while_it_fires_is_told_and_never_swallows_the_end(
     assert alert.state == "resolved"
 
 
+_POISON = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON alert FOR EACH ROW WHEN (NEW.host_id = 1) EXECUTE FUNCTION refuse()"""
+
+
+async def test_an_alert_that_cannot_be_told_keeps_no_other_from_ringing_when_maintenance_ends(
+    pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The row of the first host's alert cannot be written: that of its neighbour and that of another customer
+    are told all the same, and the first one's as soon as it can be.
+
+    Broken twins, both seen to fail: all alerts in one transaction (none is told), and a tenant's alerts in
+    one (its second host's is not)."""
+    scopes = await seed(pool, hosts=2) + await seed(pool, tenant="beta")
+    evaluator = await evaluator_in(pool)
+    async with pool.connection() as conn:
+        for tenant_id in (1, 2):
+            await mutes.store(conn, tenant_id, mute_of(START, START + minutes(30), kind="maintenance"))
+    for minute in range(12):
+        at = START + minutes(minute)
+        for scope in scopes:
+            await ingest(pool, evaluator, scope, [frame(CPU, at, 0.97)], at)
+    async with pool.connection() as conn:
+        await conn.execute(_POISON.encode())
+    await Sweep(pool, Settings(), lambda: START + minutes(31)).mutes()
+    assert await _still_muted(pool) == {(1, 1)}
+    assert "alert 1 of tenant 1 failed" in caplog.text
+    assert "not this one" in caplog.text
+    async with pool.connection() as conn:
+        await conn.execute("DROP TRIGGER refuse ON alert")
+    await Sweep(pool, Settings(), lambda: START + minutes(32)).mutes()
+    assert await _still_muted(pool) == set()
+    assert [len(steps) for _, steps in await history(pool)] == [3, 3, 3]
+
+
+async def test_a_mute_that_cannot_be_read_troubles_its_own_customer_alone(
+    pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other customer's alert is told when the window ends.
+
+    Broken twin: with all customers' mutes read beforehand, nobody's alert is (seen to fail)."""
+    scopes = await seed(pool) + await seed(pool, tenant="beta")
+    evaluator = await evaluator_in(pool)
+    async with pool.connection() as conn:
+        for tenant_id in (1, 2):
+            await mutes.store(conn, tenant_id, mute_of(START, START + minutes(30), kind="maintenance"))
+    for minute in range(12):
+        at = START + minutes(minute)
+        for scope in scopes:
+            await ingest(pool, evaluator, scope, [frame(CPU, at, 0.97)], at)
+    async with pool.connection() as conn:
+        await conn.execute("UPDATE mute SET matchers = '[1]', recurrence = 'FREQ=DAILY' WHERE tenant_id = 1")
+    await Sweep(pool, Settings(), lambda: START + minutes(31)).mutes()
+    assert await _still_muted(pool) == {(1, 1)}
+    assert "mutes of tenant 1 failed" in caplog.text
+
+
+async def _still_muted(pool: Pool) -> set[tuple[int, int | None]]:
+    """Tenant and host of the alerts that nobody hears of."""
+    return {(a.tenant_id, a.host_id) for a, _ in await history(pool) if a.muted is not None}
+
+
 async def test_silences_are_made_listed_and_cancelled(pool: Pool, api: Api) -> None:
     """By support; a customer's key only for its own tenant; what is cancelled is gone from the list."""
     await seed(pool)

@@ -320,6 +320,45 @@ async def test_what_maintenance_covers_bothers_nobody_until_it_ends(pool: Pool) 
     assert counted == "alerts 1 -> 1, tickets 1 -> 1, pages 1 -> 1, noise 0 -> 0, missed 0"
 
 
+_POISON = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON shadow_host FOR EACH ROW WHEN (NEW.tenant_id = 1)
+EXECUTE FUNCTION refuse()"""
+
+
+async def test_a_customer_that_cannot_be_tried_keeps_no_other_from_it(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing of the first customer's two hosts can be saved: the other one's host is judged by its values
+    and by its silence, though the first one's alone fill a sweep.
+
+    Broken twins, each seen to fail: a host, or a deployment's silence, that fails and ends the round; the
+    longest waiting first whoever's they are."""
+    monkeypatch.setattr(shadow, "BATCH", 2)
+    fleet = Fleet(pool)
+    await fleet.build(EAGER, hosts=2)
+    (other,) = await seed(pool, tenant="beta")
+    async with pool.connection() as conn:
+        await conn.execute("UPDATE host SET enrolled_at = %s", [START - minutes(60)])
+        await conn.execute("INSERT INTO layout SELECT 2, layout_id, digest, body, created_at FROM layout")
+        await conn.execute(
+            "INSERT INTO host_layout (tenant_id, host_id, layout_id, first_seen) VALUES (2, %s, 1, now())",
+            [other.host_id],
+        )
+        await conn.execute(_POISON.encode())
+    await fleet.until(1, [*fleet.scopes, other])
+    await fleet.until(10, [])
+    async with pool.connection() as conn:
+        found = await (await conn.execute("SELECT tenant_id, rule_id FROM shadow_fired")).fetchall()
+        judged = await (
+            await conn.execute("SELECT tenant_id, max(judged_to) FROM shadow_host GROUP BY 1 ORDER BY 1")
+        ).fetchall()
+    assert found == [(2, "host.silent")]
+    assert judged == [(1, START - minutes(1)), (2, START + minutes(6))]
+    assert "shadow of host 1 of tenant 1 failed" in caplog.text
+    assert "shadow of deployment 1 of tenant 1 failed" in caplog.text
+
+
 async def test_a_trial_looks_ahead(pool: Pool) -> None:
     """A volume that will be full in 14 hours: found on trial, from stored history, as it is in force."""
     (scope,) = await seed(pool)
