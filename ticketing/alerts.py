@@ -54,6 +54,7 @@ async def _catch_up(
     conn: Connection, settings: Settings, now: datetime, alert: Alert, progress: Progress
 ) -> None:
     await conn.execute(Q.lock_problem, {"problem_key": alert.problem_key, "tenant_id": alert.tenant_id})
+    await family.lock_above(conn, alert)
     for transition in await transitions_after(conn, alert.tenant_id, alert.alert_id, progress.handled_seq):
         await _step(conn, settings, now, alert, transition, progress)
         progress.handled_seq = transition.seq
@@ -196,17 +197,16 @@ async def _again(conn: Connection, settings: Settings, now: datetime, fired: Fir
     if worse < status.priority:
         detail = {"from": status.priority, "to": worse}
         case.add(Entry(now, Kind.PRIORITY, DESK, detail, f"the alert worsened: {fired.reason}"))
-        await family.leave_parent(conn, case, now, fired.alert.deployment_id)
+        await family.leave_parent(conn, case, now)
     await casebook.save(conn, case, now, settings)
 
 
 async def _ended(conn: Connection, settings: Settings, now: datetime, alert: Alert, step: Transition) -> None:
     """Note on each ticket that this alert fired for that it has ended; the last one makes it recovered.
 
-    A problem's alerts come one after the other; those of a storm are many problems', so its ticket is locked
-    before what still fires is counted: of two desks the later one sees the other's end."""
+    A problem's alerts come one after the other; those of a storm are many problems', so its ticket was locked
+    (``lock_above``) before what still fires is counted: of two desks the later one sees the other's end."""
     key = {"tenant_id": alert.tenant_id, "alert_id": alert.alert_id}
-    await conn.execute(Q.lock_storms_of, key)
     rows: Sequence[Any] = await (await conn.execute(Q.quiet_alert, key)).fetchall()
     for ticket_id, is_open, others_fire in sorted(rows):
         case = await casebook.load(conn, alert.tenant_id, ticket_id) if is_open else None

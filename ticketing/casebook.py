@@ -3,6 +3,15 @@
 ``save`` is the one place that writes a ticket. It records the new entries, derives every column from the
 history, asks for a page or ends one, and puts what must be told into the outbox: all in the caller's
 transaction, so that none of it can exist without the rest.
+
+Whoever works on tickets waits for locks in one order, so that no two wait for each other for ever:
+
+    1  the alert's progress     several at once by (tenant, alert), or skipping those that others hold
+    2  the problem              ``lock_problem``
+    3  the tickets of sites     by (tenant, ticket), all that will be needed: ``family.lock_above``
+    4  the tickets of hosts     children of a site's by their ids; an alert's own is one of them
+
+Who holds a ticket of a host reads a site's without a lock, or takes it only if nobody else has it.
 """
 
 from __future__ import annotations

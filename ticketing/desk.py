@@ -238,6 +238,8 @@ async def _find_looks(pool: Pool, settings: Settings, now: datetime, _horizon: H
 
 async def _look(conn: Connection, settings: Settings, now: datetime, tenant_id: int, ticket_id: int) -> bool:
     """Take every step of a ticket whose time has come; False: another desk has it, or took them."""
+    key = {"tenant_id": tenant_id, "ticket_id": ticket_id}
+    await conn.execute(Q.lock_outlasting, key)
     case = await casebook.load_free(conn, tenant_id, ticket_id, now)
     if case is None:
         return False
@@ -246,7 +248,6 @@ async def _look(conn: Connection, settings: Settings, now: datetime, tenant_id: 
     outlasted = any((entry.step or "").startswith(looks.OUTLASTED) for entry in case.fresh)
     await casebook.save(conn, case, now, settings)
     if outlasted:
-        key = {"tenant_id": tenant_id, "ticket_id": ticket_id}
         await conn.execute(Q.outlasting, key | {"now": now})
     return True
 

@@ -3,7 +3,7 @@
 A ticket about a deployment as a whole adopts the open tickets of its hosts that are no worse than it, and
 those that open while it lasts. A child keeps its own clock and history, and does not ring: its parent does.
 Who takes the parent in charge takes the children with it. When the parent is over, or a child becomes worse
-than it, the child stands on its own. Locks go from parent to child, never back.
+than it, the child stands on its own. Parents are locked before children (ticketing/casebook.py).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from alerting.published import Alert
 from storage.sql import Queries
 from ticketing import casebook
 from ticketing.casebook import Case
@@ -24,29 +25,49 @@ Q = Queries.load("ticketing")
 Connection = AsyncConnection[Any]
 
 
+async def lock_above(conn: Connection, alert: Alert) -> None:
+    """Lock the tickets of whole sites that this alert's casework may need, before any of a host's: those that
+    it fires for, to be changed, and those that may stand for one of its own, to be kept as they are.
+
+    The caller holds the alert's progress and its problem: what it fires for stays what it is."""
+    key = {"tenant_id": alert.tenant_id, "alert_id": alert.alert_id, "problem_key": alert.problem_key}
+    values = key | {"deployment_id": alert.deployment_id, "joins": alert.host_id is not None}
+    for ticket_id, changes in await (await conn.execute(Q.tickets_above, values)).fetchall():
+        lock = Q.lock_ticket if changes else Q.hold_ticket
+        await conn.execute(lock, {"tenant_id": alert.tenant_id, "ticket_id": ticket_id})
+
+
 async def join_parent(conn: Connection, case: Case, now: datetime, deployment_id: int) -> None:
-    """Make a host's new ticket a child of its site's open ticket, if there is one (not saved yet)."""
-    parent = await _standing(conn, case, deployment_id)
+    """Make a host's new ticket a child of its site's open ticket, if there is one (not saved yet).
+
+    The parent is held: were it done with meanwhile, it would not see this child, which nobody rang for then.
+    One that came up since ``lock_above`` and is in other hands is passed over: the child rings."""
+    values = {"tenant_id": case.tenant_id, "deployment_id": deployment_id, "priority": case.status.priority}
+    parent = await _standing(conn, case, await (await conn.execute(Q.open_parent, values)).fetchone())
     if parent is not None:
         case.add(_link(now, parent))
 
 
-async def _standing(conn: Connection, case: Case, deployment_id: int) -> str | None:
-    """Number of the site's ticket that stands for this one. One that a person answers for, taken or not,
-    rings nobody, and so stands for nothing new."""
-    values = {"tenant_id": case.tenant_id, "deployment_id": deployment_id, "priority": case.status.priority}
-    row = await (await conn.execute(Q.open_parent, values)).fetchone()
+async def leave_parent(conn: Connection, case: Case, now: datetime) -> None:
+    """A child that became worse than its parent stands on its own, whatever else of its site is open (not
+    saved yet).
+
+    The parent is read without a lock: whoever is done with it looks after its children next, and waits."""
+    parent = case.status.parent
+    if parent is None:
+        return
+    values = {"tenant_id": case.tenant_id, "number": parent, "priority": case.status.priority}
+    if await _standing(conn, case, await (await conn.execute(Q.standing, values)).fetchone()) is None:
+        reason = f"it is worse than {parent}"
+        case.add(Entry(now, Kind.UNLINKED, DESK, {"parent": parent}, reason))
+
+
+async def _standing(conn: Connection, case: Case, row: tuple[Any, ...] | None) -> str | None:
+    """Number of a site's ticket that stands for this one. One that a person answers for, taken or not, rings
+    nobody, and so stands for nothing new."""
     if row is None or fold(await casebook.history(conn, case.tenant_id, row[1])).attended:
         return None
     return str(row[0])
-
-
-async def leave_parent(conn: Connection, case: Case, now: datetime, deployment_id: int) -> None:
-    """A child that became worse than its parent stands on its own (not saved yet)."""
-    parent = case.status.parent
-    if parent is not None and await _standing(conn, case, deployment_id) is None:
-        reason = f"it is worse than {parent}"
-        case.add(Entry(now, Kind.UNLINKED, DESK, {"parent": parent}, reason))
 
 
 async def adopt(
@@ -93,7 +114,8 @@ async def let_go(conn: Connection, parent: Case, now: datetime, settings: Settin
 
 
 async def _children(conn: Connection, parent: Case) -> list[Case]:
+    """Those that still are its children once they are locked."""
     key = {"tenant_id": parent.tenant_id, "ticket_id": parent.ticket_id}
     rows = await (await conn.execute(Q.children, key)).fetchall()
     found = [await casebook.load(conn, parent.tenant_id, ticket_id) for (ticket_id,) in rows]
-    return [child for child in found if child is not None]
+    return [child for child in found if child is not None and child.status.parent == parent.number]

@@ -22,6 +22,7 @@ from psycopg.types.json import Jsonb
 from alerting.published import Alert, AlertKey, alerts_of, transitions_of
 from storage.sql import Queries
 from ticketing import casebook, family
+from ticketing.casebook import Case
 from ticketing.lifecycle import DESK, Entry, Kind, State
 from ticketing.opening import Document, heading
 from ticketing.settings import Settings
@@ -125,29 +126,29 @@ def _muted(quiet: Sequence[Claimed]) -> Iterator[tuple[AlertKey, int, Sequence[D
 
 
 async def _ended(conn: Connection, settings: Settings, now: datetime, quiet: Sequence[Claimed]) -> None:
-    """Alerts of storms that have ended, storm by storm in the order of their tickets."""
+    """Alerts of storms that have ended, storm by storm; all their tickets are locked before any child's."""
     storms: dict[tuple[int, int], list[Claimed]] = defaultdict(list)
     for one in quiet:
         if one.came.ended is not None:
             for ticket_id, _ in one.links:
                 storms[one.alert.tenant_id, ticket_id].append(one)
-    for (tenant_id, ticket_id), ended in sorted(storms.items()):
-        await _abated(conn, settings, now, tenant_id, ticket_id, ended)
+    cases = {key: await casebook.load(conn, *key) for key in sorted(storms)}
+    for key, case in cases.items():
+        await _abated(conn, settings, now, case, key, storms[key])
 
 
 async def _abated(
     conn: Connection,
     settings: Settings,
     now: datetime,
-    tenant_id: int,
-    ticket_id: int,
+    case: Case | None,
+    ticket: tuple[int, int],
     ended: Sequence[Claimed],
 ) -> None:
     """These alerts of a storm's ticket have ended; with the last one it recovers.
 
     The ticket is locked before what still fires is counted: of two desks the later one sees the other's."""
-    case = await casebook.load(conn, tenant_id, ticket_id)
-    key = {"tenant_id": tenant_id, "ticket_id": ticket_id}
+    key = dict(zip(("tenant_id", "ticket_id"), ticket, strict=True))
     await conn.execute(Q.quiet_many, key | {"alerts": [one.alert.alert_id for one in ended]})
     row = await (await conn.execute(Q.still_firing, key)).fetchone()
     if case is None or row is None or case.status.state is State.CLOSED:

@@ -106,10 +106,14 @@ VALUES (%(at)s, %(actor)s, %(origin)s, %(act)s, %(path)s, %(old)s, %(new)s);
 
 -- name: reconsider_alerts
 -- Alerts that fire without a ticket are decided again at once (tenants: keys; NULL = all).
-UPDATE desk_progress SET look_again_at = %(now)s
- WHERE look_again_at IS NOT NULL AND firing
-   AND (%(tenants)s::text[] IS NULL
-        OR tenant_id IN (SELECT tenant_id FROM tenant WHERE key = ANY (%(tenants)s::text[])));
+UPDATE desk_progress p SET look_again_at = %(now)s
+  FROM (SELECT tenant_id, alert_id FROM desk_progress
+         WHERE look_again_at IS NOT NULL AND firing
+           AND (%(tenants)s::text[] IS NULL
+                OR tenant_id IN (SELECT tenant_id FROM tenant WHERE key = ANY (%(tenants)s::text[])))
+         ORDER BY tenant_id, alert_id
+           FOR UPDATE) AS w
+ WHERE (p.tenant_id, p.alert_id) = (w.tenant_id, w.alert_id);
 
 -- name: open_page_requests
 -- What somebody must be rung for, oldest first.
@@ -366,6 +370,16 @@ SELECT k.tenant_id, k.deployment_id, k.problem_key, k.opened_at
 SELECT problem_key FROM ticket
  WHERE tenant_id = %(tenant_id)s AND problem_key = ANY (%(problems)s::text[]) AND state <> 'closed';
 
+-- name: lock_outlasting
+-- The progress of what still fires of a storm whose ticket is done with, locked before its ticket is.
+SELECT FROM ticket k
+  JOIN ticket_alert l ON (l.tenant_id, l.ticket_id) = (k.tenant_id, k.ticket_id) AND l.firing
+  JOIN desk_progress p ON (p.tenant_id, p.alert_id) = (l.tenant_id, l.alert_id)
+ WHERE k.tenant_id = %(tenant_id)s AND k.ticket_id = %(ticket_id)s AND 'storm' = ANY (k.flags)
+   AND k.state IN ('resolved', 'closed')
+ ORDER BY p.alert_id
+   FOR UPDATE OF p;
+
 -- name: outlasting
 -- What still fires of a storm whose ticket is done with is decided again, on its own.
 UPDATE desk_progress p SET look_again_at = %(now)s
@@ -448,13 +462,32 @@ RETURNING l.ticket_id, k.state <> 'closed',
                    WHERE (o.tenant_id, o.ticket_id) = (l.tenant_id, l.ticket_id)
                      AND o.alert_id <> l.alert_id AND o.firing);
 
--- name: lock_storms_of
--- The storms' tickets that an alert fires for, locked; before any ticket of its own, as parents are.
-SELECT k.ticket_id FROM ticket_alert l
-  JOIN ticket k ON (k.tenant_id, k.ticket_id) = (l.tenant_id, l.ticket_id)
- WHERE l.tenant_id = %(tenant_id)s AND l.alert_id = %(alert_id)s AND l.firing AND 'storm' = ANY (k.flags)
- ORDER BY k.ticket_id
-   FOR NO KEY UPDATE OF k;
+-- name: tickets_above
+-- The tickets of whole sites that an alert's casework may need, in the order of their locks, and whether it may
+-- change them: those that it fires for and its problem's own; for an alert of a host ("joins") those that may stand
+-- for a new one, which of every priority is the first that is as urgent.
+SELECT ticket_id, bool_or(changes) FROM (
+    SELECT k.ticket_id, true AS changes
+      FROM ticket_alert l
+      JOIN ticket k ON (k.tenant_id, k.ticket_id) = (l.tenant_id, l.ticket_id)
+     WHERE l.tenant_id = %(tenant_id)s AND l.alert_id = %(alert_id)s AND l.firing AND k.host_id IS NULL
+    UNION ALL
+    SELECT ticket_id, true FROM ticket
+     WHERE tenant_id = %(tenant_id)s AND problem_key = %(problem_key)s AND state <> 'closed' AND host_id IS NULL
+    UNION ALL
+    SELECT ticket_id, false
+      FROM (SELECT ticket_id, priority, min(priority) OVER (
+                       ORDER BY ticket_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+              FROM ticket
+             WHERE tenant_id = %(tenant_id)s AND deployment_id = %(deployment_id)s AND host_id IS NULL
+               AND %(joins)s AND channel = 'proactive' AND state NOT IN ('held', 'resolved', 'closed')
+               AND recovered_at IS NULL AND taken_at IS NULL) AS s
+     WHERE before IS NULL OR priority < before) AS above
+ GROUP BY ticket_id ORDER BY ticket_id;
+
+-- name: hold_ticket
+-- One ticket stays as it is to the end of the caller's transaction.
+SELECT FROM ticket WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s FOR SHARE;
 
 -- name: due_tickets
 -- Tickets whose look is due, the most urgent first.
@@ -611,13 +644,20 @@ SELECT change_no, at, actor, origin, act, path, old, new FROM registry_change
  ORDER BY change_no DESC LIMIT %(limit)s;
 
 -- name: open_parent
--- The site's own open ticket that stands for its hosts, if it is no less urgent.
+-- The site's own open ticket that stands for its hosts, if it is no less urgent; none that others hold.
 SELECT number, ticket_id FROM ticket
  WHERE tenant_id = %(tenant_id)s AND deployment_id = %(deployment_id)s AND host_id IS NULL
    AND channel = 'proactive' AND state NOT IN ('held', 'resolved', 'closed') AND recovered_at IS NULL
    AND priority <= %(priority)s AND taken_at IS NULL
  ORDER BY ticket_id LIMIT 1
-   FOR SHARE;
+   FOR SHARE SKIP LOCKED;
+
+-- name: standing
+-- A site's ticket by its number, if it stands for its hosts and is no less urgent.
+SELECT number, ticket_id FROM ticket
+ WHERE tenant_id = %(tenant_id)s AND number = %(number)s
+   AND state NOT IN ('held', 'resolved', 'closed') AND recovered_at IS NULL
+   AND priority <= %(priority)s AND taken_at IS NULL;
 
 -- name: orphans
 -- Open tickets of a site's hosts that are no more urgent than the site's own and have no parent.
