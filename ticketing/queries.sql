@@ -772,6 +772,15 @@ DELETE FROM no_ticket WHERE ctid = ANY (ARRAY(
       AND NOT EXISTS (SELECT FROM alert a WHERE a.tenant_id = n.tenant_id AND a.alert_id = n.alert_id)
     LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
 
+-- name: forget_progress
+-- How far the desk came with alerts that are forgotten, customer by customer (alert: alerting's table; both are read
+-- by their keys). What is parked stays: it waits for a person.
+DELETE FROM desk_progress WHERE ctid = ANY (ARRAY(
+    SELECT p.ctid FROM desk_progress p
+    WHERE p.parked_at IS NULL
+      AND NOT EXISTS (SELECT FROM alert a WHERE a.tenant_id = p.tenant_id AND a.alert_id = p.alert_id)
+    ORDER BY p.tenant_id, p.alert_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED));
+
 -- name: forget_registry_changes
 -- The oldest of the trail of changes to the registry.
 DELETE FROM registry_change WHERE ctid = ANY (ARRAY(

@@ -74,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outbox_days: Annotated[int, msgspec.Meta(ge=0)] = 400
     """Letters that were sent or given up are kept for so long, in days; 0 = for ever."""
     decision_days: Annotated[int, msgspec.Meta(ge=0)] = 400
-    """Decisions against a ticket are kept for so long, in days, and as long as their alerts; 0 = for ever."""
+    """Decisions against a ticket are kept for so long, in days, and as long as their alerts; 0 = for ever.
+    How far the desk came with an alert goes with the alert, unless this is 0."""
     audit_trail_days: Annotated[int, msgspec.Meta(ge=0)] = 0
     """The trail of changes to the registry is kept for so long, in days; 0 = for ever."""

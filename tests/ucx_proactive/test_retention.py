@@ -109,6 +109,39 @@ VALUES (gen_random_uuid(), 1, '+1', 'p', now() - %(days)s * interval '1 day', 'w
 """
 
 
+_PROGRESS = (
+    "SET session_replication_role = replica",
+    """INSERT INTO alert (tenant_id, alert_id, deployment_id, rule_id, instance, problem_key, state, priority,
+                          since, summary, changed_at)
+       SELECT t, n, 1, 'r', n::text, 'p' || n, 'firing', 1, now(), 's', now()
+       FROM (VALUES (1, 1), (2, 2), (1, 3)) AS k (t, n)""",
+    """INSERT INTO desk_progress (tenant_id, alert_id, deployment_id, parked_at)
+       SELECT 1, n, 1, CASE WHEN n = 9 THEN now() END FROM generate_series(1, 9) n""",
+    """INSERT INTO ticket_alert (tenant_id, ticket_id, alert_id, firing)
+       SELECT 1, 1, n, false FROM generate_series(1, 9) n""",
+)
+
+
+async def test_how_far_the_desk_came_goes_with_the_alert(
+    pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of nine alerts two are left, and one more is another customer's: the desk's progress with the rest
+    goes, two at a time; what is parked waits for a person; the tickets know their alerts still.
+
+    Broken twins, both seen to fail: alerts looked up by their number alone, and parked ones not spared."""
+    monkeypatch.setattr(forgetting, "AT_ONCE", 2)
+    with psycopg.connect(database_url) as conn:
+        for statement in _PROGRESS:
+            conn.execute(statement.encode())
+    registry = Registry(database_url)
+    assert (await retention.sweep(pool, rooms(ticketing={"decision_days": 0}), lambda: NOW)).get(
+        "desk_progress"
+    ) == 0
+    assert (await retention.sweep(pool, rooms(), lambda: NOW))["desk_progress"] == 6
+    assert registry.rows("SELECT alert_id FROM desk_progress ORDER BY 1") == [(1,), (3,), (9,)]
+    assert registry.rows("SELECT count(*) FROM ticket_alert") == [(9,)]
+
+
 def test_every_table_that_is_looked_after_says_for_how_long() -> None:
     """What 'storage stats' prints; a keep of 0 means for ever."""
     said = retention.kept(rooms())
