@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from psycopg_pool import PoolClosed, PoolTimeout
 
 from storage.migrate import load
@@ -33,8 +33,11 @@ class Ready:
     checks: dict[str, str] = field(default_factory=dict)
 
 
-def router(pool: Pool, supervisor: Supervisor, registry: CollectorRegistry) -> APIRouter:
-    """The three routes; none needs a credential and none tells of customers."""
+def router(pool: Pool, supervisor: Supervisor, collector: CollectorRegistry) -> APIRouter:
+    """The three routes; none needs a credential and none tells of customers.
+
+    ``collector``: what the collector counts, apart because a process may hold several. All other rooms, and
+    Python itself, count in the library's own registry."""
     routes = APIRouter(tags=["health"])
 
     @routes.get("/healthz")
@@ -53,7 +56,8 @@ def router(pool: Pool, supervisor: Supervisor, registry: CollectorRegistry) -> A
     @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:
         """Counters in Prometheus' text format."""
-        return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        counted = generate_latest(collector) + generate_latest(REGISTRY)
+        return Response(counted, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return routes
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import psycopg
 import uvicorn
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry
 
 from alerting import shipped
 from alerting.evaluate import load_evaluator
@@ -189,8 +189,6 @@ class Process:
         self._rooms = rooms
         self._clock = clock
         self._pool = ingest_pool
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
         tuning = rooms.collector
         self.meters = Meters(self.registry)
         self.directory = Directory(ingest_pool, clock, ttl_s=tuning.credential_cache_s)
