@@ -201,7 +201,7 @@ class Line(asyncio.Protocol):
         self._until = until
         if time.monotonic() + delay_s >= until:
             self.done.set_result(None)  # its turn comes after the end
-        elif delay_s:
+        elif delay_s and not self._transport.is_closing():
             asyncio.get_running_loop().call_later(delay_s, self._send)
         elif not self._transport.is_closing():
             self._send()
@@ -237,7 +237,11 @@ class Line(asyncio.Protocol):
         self.stored += 1
         self.latencies.append(now - self._sent_at)
         self._turn += 1
-        if now + self._pause_s >= self._until if self._until else self._turn >= len(self._served):
+        if (
+            max(now, self._sent_at + self._pause_s) >= self._until
+            if self._until
+            else self._turn >= len(self._served)
+        ):
             self.done.set_result(None)
         elif self._pause_s:
             asyncio.get_running_loop().call_later(max(0.0, self._sent_at + self._pause_s - now), self._send)

@@ -3,9 +3,10 @@
     python benchmarks/pace.py [--quick] [--json] [--seconds S] [--fleets 1000 10000 30000]
 
 For each fleet: as many frames a second as so many hosts send at one frame in 15 s, evenly spread, to one
-collector. At a low pace few batches come at the same time, and a transaction costs as much as many batches:
-so the price of a sample rises, and the pause in which batches wait for company decides by how much. The same
-fleet is run with and without that pause, in the same run: compare ratios.
+collector (by a thousand hosts, each as often as that takes). At a low pace few batches come at the same time,
+and a transaction costs as much as many batches: so the price of a sample rises, and the pause in which
+batches wait for company decides by how much. The same fleet is run with and without that pause, in the same
+run: compare ratios.
 
     batches_per_commit           how many shared a transaction
     cpu_s_per_million            CPU of the collector and PostgreSQL together

@@ -13,6 +13,7 @@ Why this order, and what was rejected: docs/adr/0002-one-ingest-commit.md. The d
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
@@ -173,17 +174,18 @@ class IngestCommit:
 
     async def __call__(self, group: Sequence[Pending]) -> tuple[Receipt, ...]:
         """Commit ``group``; receipts in its order. Raises what the database says: then nothing was stored."""
-        try:
-            return await self._commit(group)
-        except SentBefore:
+        if not self._careful:
+            with contextlib.suppress(SentBefore):
+                return await self._commit(group, careful=False)
             self._careful = CAREFUL_GROUPS
-            return await self._commit(group)
+        self._careful -= 1
+        return await self._commit(group, careful=True)
 
-    async def _commit(self, group: Sequence[Pending]) -> tuple[Receipt, ...]:
+    async def _commit(self, group: Sequence[Pending], *, careful: bool) -> tuple[Receipt, ...]:
         async with self._pool.connection() as conn:
             await self._bound(conn)
             async with conn.transaction():
-                verdicts, frames = await self._store(conn, group)
+                verdicts, frames = await self._store(conn, group, careful)
         self._after_commit(verdicts, frames)
         if len(self._met) > HOSTS_KNOWN:
             self._met.clear()
@@ -196,14 +198,16 @@ class IngestCommit:
             await conn.execute(Q.ingest_limits, self._limits)
             self._bounded.add(conn)
 
-    async def _store(self, conn: Connection, group: Sequence[Pending]) -> tuple[Verdicts, Frames]:
+    async def _store(
+        self, conn: Connection, group: Sequence[Pending], careful: bool
+    ) -> tuple[Verdicts, Frames]:
         now = self._clock()
         hosts = {pending.host for pending in group}
         states = await alerting.lock_hosts(conn, hosts, now, there=self._met)
         if len(states) < len(hosts):
             self._met.clear()
             raise LedgerMoved("a host's row is gone: it is made again")
-        verdicts = await self._enter_ledger(conn, group)
+        verdicts = await self._enter_ledger(conn, group, careful)
         frames = frames_of(verdicts.winners, int(late_before(now).timestamp() * 1000))
         if not verdicts.winners:
             return verdicts, frames
@@ -215,15 +219,17 @@ class IngestCommit:
         await alerting.save_outcomes(conn, outcomes, now)
         return verdicts, frames
 
-    async def _enter_ledger(self, conn: Connection, group: Sequence[Pending]) -> Verdicts:
+    async def _enter_ledger(self, conn: Connection, group: Sequence[Pending], careful: bool) -> Verdicts:
         """Step 2 of the order, by the cheap statement while nobody sends anything again.
 
         Only who holds a key's host may take the key. So a key that is there is no race but a batch sent
         again, as after an answer that was lost. Then all is rolled back and done again the careful way, and
         so are the next groups: one sent again is seldom alone."""
-        if self._careful:
-            self._careful -= 1
-            return await _enter_ledger(conn, group)
+        if careful:
+            verdicts = await _enter_ledger(conn, group)
+            if len(verdicts.winners) < len(group):
+                self._careful = CAREFUL_GROUPS
+            return verdicts
         first = _first(group)
         try:
             await conn.execute(Q.ledger_add, _ledger_rows(first))

@@ -10,6 +10,7 @@ alone says no. What counts as plain is decided by ``read_plain``, strictly: doub
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from collector.route import BATCHES, SENT_AT_DIGITS, IngestApp, Plain
 from wire import limits
 from wire.problem import Problem
 from wire.receipt import Receipt
+
+log = logging.getLogger(__name__)
 
 REQUEST_LINE = f"POST {BATCHES} HTTP/1.1\r\n".encode()
 MOST_HEAD = 16_384
@@ -162,7 +165,13 @@ class Waiting:
     def set_result(self, result: Receipt | Problem, /) -> None:
         """See ``collector.pending.Answer``."""
         self._answered = True
-        self._door.answered(result)
+        try:
+            self._door.answered(result)
+        except Exception:
+            log.exception(
+                "an answer could not be given; the agent asks again and finds its batch in the ledger"
+            )
+            self._door.transport.abort()
 
 
 class Deadlines:

@@ -1,9 +1,10 @@
 """Group commit: batches that arrive together share one transaction.
 
-A transaction costs as much as many batches, and no agent waits for its receipt with anything. So a batch
-waits for company (``linger_s``). An agent that delivers its backlog while no other sends, one batch after the
-other, is not held up. Half a group begins at once, beside another transaction too; less than that beside
-another only when that takes long.
+A transaction costs as much as many batches, and most agents have nothing else to send when they wait for a
+receipt. So a batch waits for company (``linger_s``). But agents that deliver their backlogs, each one batch
+after the other, are not held up while no others send: when all whose batches were in the last group have come
+again, nobody else is expected. Half a group begins at once, beside another transaction too; less than that
+beside another only when that takes long.
 
 A group that fails is run again batch by batch, so that one bad batch fails alone; what the database cannot do
 now is answered 503, and the agent keeps the batch. Requests only wait here: a client that hangs up takes
@@ -18,6 +19,7 @@ nothing back.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -81,10 +83,8 @@ class Committer:
         self._under_way = 0
         self._since = 0.0
         """When the first of those that wait came; seconds."""
-        self._first: HostKey | None = None
-        """Its host."""
-        self._alone: HostKey | None = None
-        """The host of the last group, when it had no company."""
+        self._expected: set[HostKey] = set()
+        """The hosts of the last group that have not come again."""
         self._closing = False
         meters.queued.set_function(lambda: len(self._queue))
         meters.queued_bytes.set_function(lambda: self._queue.bytes)
@@ -118,10 +118,11 @@ class Committer:
         """Put the batch into the queue; its answer comes by ``pending.answer``. Raises TooBusy."""
         self._require_open()
         _require_room(self._queue.offer(pending.scope.tenant_id, pending.size, pending))
+        self._expected.discard(pending.host)
         if len(self._queue) == 1:
-            self._since, self._first = time.monotonic(), pending.host
+            self._since = time.monotonic()
             self._arrived.set()
-        elif self._enough():
+        elif self._enough() or not (self._expected or self._under_way):
             self._arrived.set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -145,30 +146,31 @@ class Committer:
             await self._turn()
             group = self._next_group()
             if group:
-                self._alone = group[0].host if len(group) == 1 else None
+                self._expected = {pending.host for pending in group}
                 await self._settle(group)
 
     def _enough(self) -> bool:
         """Whether what waits should be committed now, whatever else is under way."""
-        return 2 * len(self._queue) >= self._settings.group_batches
+        queue, settings = self._queue, self._settings
+        return 2 * len(queue) >= settings.group_batches or 2 * queue.bytes >= settings.group_bytes
 
     async def _turn(self) -> None:
         """Return when there may be something to commit, or the end has come."""
         while not (self._enough() or self._closing):
-            waiting = len(self._queue)
-            if waiting == 1 and not self._under_way and self._first == self._alone:
+            patience_s = self._patience_s() if len(self._queue) else None
+            if patience_s is not None and patience_s <= 0:
                 return
             self._arrived.clear()
-            try:
-                async with asyncio.timeout(self._patience_s() if waiting else None):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
                     await self._arrived.wait()
-            except TimeoutError:
-                return
 
     def _patience_s(self) -> float:
         """How much longer what waits should wait for more."""
+        if not (self._under_way or self._expected):
+            return 0.0
         longest = PATIENCE_S if self._under_way else self._settings.linger_s
-        return max(0.0, self._since + longest - time.monotonic())
+        return self._since + longest - time.monotonic()
 
     def _next_group(self) -> list[Pending]:
         """The next group, without the batches whose callers have given up already."""
@@ -239,18 +241,10 @@ def too_late() -> Unavailable:
 def _hand_out(group: Sequence[Pending], receipts: Sequence[Receipt]) -> None:
     for pending, receipt in zip(group, receipts, strict=True):
         if not pending.answer.done():
-            _give(pending, receipt)
+            pending.answer.set_result(receipt)
 
 
 def _answer_all(group: Sequence[Pending], problem: Problem) -> None:
     for pending in group:
         if not pending.answer.done():
-            _give(pending, problem)
-
-
-def _give(pending: Pending, result: Receipt | Problem) -> None:
-    """A connection that cannot be written to is its client's trouble: the others get their answers."""
-    try:
-        pending.answer.set_result(result)
-    except Exception:
-        log.exception("an answer could not be given; the agent asks again and finds its batch in the ledger")
+            pending.answer.set_result(problem)

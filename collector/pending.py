@@ -37,7 +37,7 @@ class Answer(Protocol):
         """Whether it has been answered, or nobody waits any more."""
 
     def set_result(self, result: Receipt | Problem, /) -> None:
-        """Answer; once."""
+        """Answer; once. Never raises: one client's trouble is not the others'."""
 
 
 class Pending(msgspec.Struct, frozen=True, eq=False):

@@ -179,10 +179,8 @@ WHERE (SELECT count(*) FROM layout WHERE tenant_id = %(tenant_id)s) < %(most)s
 ON CONFLICT (tenant_id, digest) DO NOTHING
 
 -- name: ingest_limits
--- Bounds of a connection's transactions: they wait for locks only briefly and never run on for ever. Their
--- statements find rows by key, however many keys: planning them anew each time would cost more than running them.
-SELECT set_config('lock_timeout', %(lock_timeout)s, false), set_config('statement_timeout', %(statement_timeout)s, false),
-       set_config('plan_cache_mode', 'force_generic_plan', false)
+-- Bounds of a connection's transactions: they wait for locks only briefly and never run on for ever.
+SELECT set_config('lock_timeout', %(lock_timeout)s, false), set_config('statement_timeout', %(statement_timeout)s, false)
 
 -- name: ledger_add
 -- Takes the batches' keys, none of which is expected to be there: else nothing is taken (unique violation).

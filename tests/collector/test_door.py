@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.door import REQUEST_LINE, Doubt, Habit, read_plain
+from collector.door import REQUEST_LINE, Doubt, Habit, Waiting, read_plain
+from collector.group import too_late
 from collector.route import Plain
 from tests.collector.kit import Front, frames, running
 from ucx_proactive import serve
@@ -199,6 +200,32 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     )
     assert b"\r\ndate: " in head.lower()
     return int(head[9:12]), await reader.readexactly(length)
+
+
+class Torn:
+    """A connection that raises when it is written to."""
+
+    aborted = False
+
+    @property
+    def transport(self) -> Torn:
+        return self
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def answered(self, result: object) -> None:
+        raise RuntimeError("the transport is gone")
+
+
+async def test_a_connection_that_cannot_be_answered_is_closed_and_keeps_no_other_waiting():
+    """Its client sees a closed connection, not silence; who asked has no error to deal with.
+
+    Broken twin, tried: an error let through ends the timer of all deadlines, or the committer's task."""
+    torn = Torn()
+    waiting = Waiting(torn)  # type: ignore[arg-type]
+    waiting.set_result(too_late())
+    assert (waiting.done(), torn.aborted) == (True, True)
 
 
 async def test_batches_in_pieces_in_pairs_and_faulty_ones_all_get_their_answers(front: Front):

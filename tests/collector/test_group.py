@@ -113,62 +113,39 @@ async def test_a_database_that_is_away_is_asked_once(fault: Exception) -> None:
     assert all(isinstance(answer, Unavailable) for answer in answers)
 
 
-class Gone:
-    """A connection that raises when it is written to."""
+async def test_backlogs_are_not_held_up_and_others_wait_for_each_other() -> None:
+    """Hosts that send one batch after the other while no other sends: none waits, and what comes together
+    shares a transaction. A batch of another host waits, and shares with what comes meanwhile.
 
-    def done(self) -> bool:
-        return False
-
-    def set_result(self, result: object) -> None:
-        raise RuntimeError("the transport is gone")
-
-
-async def test_a_connection_that_cannot_be_answered_keeps_no_other_waiting() -> None:
-    """The rest of its group gets its receipts, and the next group is committed.
-
-    Broken twin, tried: when its error is let through, the committer's task ends and nobody is answered."""
-
-    async def commit(group: Sequence[Pending]) -> list[Receipt]:
-        return stored(group)
-
-    async with committing(commit) as committer:
-        committer.offer(msgspec.structs.replace(pending(1), answer=Gone()))
-        async with asyncio.timeout(10):
-            answers = await asyncio.gather(*(committer.submit(pending(n)) for n in range(2, 5)))
-            answers += [await committer.submit(pending(5))]
-    assert [answer.seq for answer in answers] == [2, 3, 4, 5]
-
-
-async def test_an_agent_alone_does_not_wait_and_others_wait_for_each_other() -> None:
-    """A host that sends one batch after the other while no other sends: its first alone waits, which cannot
-    know. Single batches of different hosts wait; what comes meanwhile shares their transaction.
-
-    Broken twins, tried: a committer that forgets whom it served alone waits five times for the first host;
-    one that takes any lone batch for a backlog's commits the others singly."""
+    Broken twins, tried: a committer that always waits takes a second for each of the backlogs' batches; one
+    that never does commits the others singly."""
     groups: list[list[int]] = []
-    waits: list[int] = []
 
     async def commit(group: Sequence[Pending]) -> list[Receipt]:
-        groups.append([item.key.seq for item in group])
+        groups.append(sorted(item.key.seq for item in group))
         return stored(group)
 
-    def patient() -> float:
-        waits.append(len(groups))
-        return 0.05
+    def of_host(host: int, number: int) -> Pending:
+        return msgspec.structs.replace(pending(number), host=HostKey(1, host))
 
-    def of_one_host(number: int) -> Pending:
-        return msgspec.structs.replace(pending(number), host=HostKey(1, 1))
+    async with committing(commit, committers=1, linger_s=1.0) as committer:
 
-    async with committing(commit, committers=1) as committer:
-        committer._patience_s = patient  # type: ignore[method-assign]
-        for n in range(1, 6):
-            await committer.submit(of_one_host(n))
-        for first in (6, 8):
-            early = asyncio.create_task(committer.submit(pending(first)))
-            await asyncio.sleep(0.01)
-            await asyncio.gather(early, committer.submit(pending(first + 1)))
-    assert groups == [[1], [2], [3], [4], [5], [6, 7], [8, 9]]
-    assert waits == [0, 5, 6]
+        async def backlog(host: int) -> None:
+            for n in range(1, 6):
+                await committer.submit(of_host(host, n))
+
+        async with asyncio.timeout(3):
+            await backlog(1)
+        assert groups == [[n] for n in range(1, 6)]
+        groups.clear()
+        async with asyncio.timeout(3):
+            await asyncio.gather(backlog(1), backlog(2))
+        assert groups == [[n, n] for n in range(1, 6)]
+        groups.clear()
+        early = asyncio.create_task(committer.submit(of_host(3, 6)))
+        await asyncio.sleep(0.01)
+        await asyncio.gather(early, committer.submit(of_host(4, 7)))
+    assert groups == [[6, 7]]
 
 
 async def test_a_lock_not_had_in_time_is_one_hosts_trouble() -> None:

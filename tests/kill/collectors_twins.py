@@ -6,6 +6,7 @@ python -m tests.kill.collectors_twins TWIN serve ...
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sys
 from collections.abc import Callable, Sequence
@@ -71,12 +72,10 @@ def layouts_before_commit() -> None:
 def locks_in_any_order() -> None:
     """Each group locks its hosts in an order of its own, and takes its time; groups are large."""
     from alerting import evaluate
-    from collector.group import Committer
+    from collector import group
 
-    def patient(_: Committer) -> float:
-        return 6 * WINDOW_S
-
-    Committer._patience_s = patient  # type: ignore[method-assign,assignment]
+    os.environ["UCX_COLLECTOR__LINGER_S"] = str(6 * WINDOW_S)
+    group.PATIENCE_S = 6 * WINDOW_S
 
     lock = evaluate.lock_hosts
 

@@ -47,7 +47,9 @@ def no_ledger() -> None:
     """Every batch is taken for new."""
     from collector import commit
 
-    async def all_win(_: commit.IngestCommit, conn: Any, group: Sequence[Any]) -> commit.Verdicts:
+    async def all_win(
+        _: commit.IngestCommit, conn: Any, group: Sequence[Any], careful: bool
+    ) -> commit.Verdicts:
         return commit.Verdicts(tuple(group), tuple(p.receipt(Outcome.STORED) for p in group))
 
     whole = commit.IngestCommit.__call__
