@@ -54,8 +54,9 @@ def measure(fleets: list[int], seconds: float) -> dict[str, Any]:
             migrate(server.url)
             fleet = Fleet(server, Sizes(seconds, 0.0, CONNECTIONS, CONNECTIONS, 1, 1))
             first_seq = 1
-            for hosts in fleets:
-                for suffix, pause in (("", None), ("_without_pause", "0")):
+            for n, hosts in enumerate(fleets):
+                ways = [("", None), ("_without_pause", "0")]
+                for suffix, pause in reversed(ways) if n % 2 else ways:  # neither always comes first
                     result = _run(fleet, hosts / INTERVAL_S, first_seq, folder, pause)
                     found |= {f"{name}_{hosts}{suffix}": value for name, value in result.items()}
                     first_seq += 1_000_000
