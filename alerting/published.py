@@ -37,6 +37,8 @@ class State(StrEnum):
 
 
 ENDED = frozenset({State.RESOLVED, State.STALE})
+PUSHED = "pushed."
+"""What the rule ids of alerts begin with that other programs push."""
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -73,6 +75,11 @@ class Alert(msgspec.Struct, frozen=True):
     """Number of its newest transition."""
     changed_at: datetime
     """Database time of the newest transition's transaction."""
+
+    @property
+    def of_whole_site(self) -> bool:
+        """Not of a host, nor of something at the site that another program watches and pushes."""
+        return self.host_id is None and not self.rule_id.startswith(PUSHED)
 
 
 class Transition(msgspec.Struct, frozen=True):

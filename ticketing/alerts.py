@@ -140,7 +140,7 @@ async def _open(conn: Connection, settings: Settings, now: datetime, fired: Fire
     if alert.host_id is not None and not opening.held:
         await family.join_parent(conn, case, now, alert.deployment_id)
     await casebook.save(conn, case, now, settings)
-    if alert.host_id is None and not opening.held:
+    if alert.of_whole_site and not opening.held:
         await family.adopt(conn, case, now, settings, alert.deployment_id)
     return True
 

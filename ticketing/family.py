@@ -4,6 +4,8 @@ A ticket about a deployment as a whole adopts the open tickets of its hosts that
 those that open while it lasts. A child keeps its own clock and history, and does not ring: its parent does.
 Who takes the parent in charge takes the children with it. When the parent is over, or a child becomes worse
 than it, the child stands on its own. Parents are locked before children (ticketing/casebook.py).
+
+What another program pushed names no host of ours and still is a part's: it stands for nobody, a host's rings.
 """
 
 from __future__ import annotations

@@ -465,7 +465,7 @@ RETURNING l.ticket_id, k.state <> 'closed',
 -- name: tickets_above
 -- The tickets of whole sites that an alert's casework may need, in the order of their locks, and whether it may
 -- change them: those that it fires for and its problem's own; for an alert of a host ("joins") those that may stand
--- for a new one, which of every priority is the first that is as urgent.
+-- for a new one, which of every priority is the first that is as urgent (never what another program pushed).
 SELECT ticket_id, bool_or(changes) FROM (
     SELECT k.ticket_id, true AS changes
       FROM ticket_alert l
@@ -481,7 +481,8 @@ SELECT ticket_id, bool_or(changes) FROM (
               FROM ticket
              WHERE tenant_id = %(tenant_id)s AND deployment_id = %(deployment_id)s AND host_id IS NULL
                AND %(joins)s AND channel = 'proactive' AND state NOT IN ('held', 'resolved', 'closed')
-               AND recovered_at IS NULL AND taken_at IS NULL) AS s
+               AND recovered_at IS NULL AND taken_at IS NULL
+               AND NOT starts_with(split_part(problem_key, '/', 4), 'pushed.')) AS s
      WHERE before IS NULL OR priority < before) AS above
  GROUP BY ticket_id ORDER BY ticket_id;
 
@@ -644,11 +645,13 @@ SELECT change_no, at, actor, origin, act, path, old, new FROM registry_change
  ORDER BY change_no DESC LIMIT %(limit)s;
 
 -- name: open_parent
--- The site's own open ticket that stands for its hosts, if it is no less urgent; none that others hold.
+-- The site's own open ticket that stands for its hosts, if it is no less urgent; none that others hold, none of
+-- what another program pushed: that is a part's, and must keep no host's page back.
 SELECT number, ticket_id FROM ticket
  WHERE tenant_id = %(tenant_id)s AND deployment_id = %(deployment_id)s AND host_id IS NULL
    AND channel = 'proactive' AND state NOT IN ('held', 'resolved', 'closed') AND recovered_at IS NULL
    AND priority <= %(priority)s AND taken_at IS NULL
+   AND NOT starts_with(split_part(problem_key, '/', 4), 'pushed.')
  ORDER BY ticket_id LIMIT 1
    FOR SHARE SKIP LOCKED;
 
@@ -657,7 +660,8 @@ SELECT number, ticket_id FROM ticket
 SELECT number, ticket_id FROM ticket
  WHERE tenant_id = %(tenant_id)s AND number = %(number)s
    AND state NOT IN ('held', 'resolved', 'closed') AND recovered_at IS NULL
-   AND priority <= %(priority)s AND taken_at IS NULL;
+   AND priority <= %(priority)s AND taken_at IS NULL
+   AND NOT starts_with(split_part(problem_key, '/', 4), 'pushed.');
 
 -- name: orphans
 -- Open tickets of a site's hosts that are no more urgent than the site's own and have no parent.

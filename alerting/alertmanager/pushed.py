@@ -1,8 +1,8 @@
 """What a pushed alert means for us. Pure.
 
-A pushed alert is the deployment's as a whole, under the rule ``pushed.<alertname>``; its labels tell it from
-others of that name. Labels that say whose it is are ours to give: pushed ones of those names are kept as
-``exported_<name>``, as Prometheus does.
+A pushed alert is its deployment's and no host's of ours, under the rule ``pushed.<alertname>``; it says
+nothing of the site as a whole. Its labels tell it from others of that name. Labels that say whose it is are
+ours to give: pushed ones of those names are kept as ``exported_<name>``, as Prometheus does.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from alerting.alertmanager.matcher import fingerprint
 from alerting.alertmanager.shapes import PostableAlert
 from alerting.inputs import AlertChange, Change, HostScope, to_ms
 from alerting.plain import clean, instance
-from alerting.published import State
+from alerting.published import PUSHED, State
 from alerting.settings import Settings
 from alerting.state import Told
 
-PREFIX = "pushed."
 CLUSTER = "(cluster)"
 _OURS = ("tenant", "deployment", "rule", "priority")
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -65,7 +64,7 @@ def read(posted: PostableAlert, settings: Settings, now: datetime) -> Pushed:
     without = {name: value for name, value in labels.items() if name != "severity"}
     mark = fingerprint(labels)
     return Pushed(
-        rule_id=PREFIX + name,
+        rule_id=PUSHED + name,
         instance=_instance(labels, mark),
         problem=_instance(labels, fingerprint(without)),
         fingerprint=mark,
@@ -113,7 +112,7 @@ def _labels(pushed: Pushed, scope: HostScope) -> dict[str, str]:
     theirs = {f"exported_{n}" if n in _OURS else n: v for n, v in pushed.labels.items()}
     ours = {"tenant": scope.tenant_key, "deployment": scope.deployment_key, "rule": pushed.rule_id}
     return (
-        {"host": CLUSTER, "component": "pushed", "alertname": pushed.rule_id[len(PREFIX) :]} | theirs | ours
+        {"host": CLUSTER, "component": "pushed", "alertname": pushed.rule_id[len(PUSHED) :]} | theirs | ours
     )
 
 

@@ -204,3 +204,91 @@ async def test_a_child_that_worsens_is_held_back_by_no_other_ticket_of_its_site(
     rows = await world.rows("SELECT number FROM ticket k WHERE host_id = 1 AND parent_id IS NULL")
     assert len(rows) == 1
     assert [page[1] for page in await world.pages()] == [False, True]
+
+
+async def _parents(world: World) -> list[tuple[Any, ...]]:
+    """Which ticket stands for which, by their alerts' rules."""
+    return await world.rows(
+        "SELECT a.rule_id, b.rule_id FROM ticket k JOIN alert a USING (tenant_id, alert_id)"
+        " LEFT JOIN ticket p ON p.ticket_id = k.parent_id LEFT JOIN alert b ON b.alert_id = p.alert_id"
+        " ORDER BY k.ticket_id"
+    )
+
+
+@pytest.mark.parametrize("first", ["pushed", "host"])
+async def test_what_others_pushed_stands_for_no_host(world: World, first: str) -> None:
+    """A pushed P1, no host's, and an unrelated host's P1, whichever comes first: each asks for a page of its
+    own, and who takes the pushed one leaves the other ringing.
+
+    Broken twins: with pushed tickets in ``open_parent`` the later host's asks for none; with ``adopt`` for
+    every alert without a host the earlier host's page ends (both seen to fail)."""
+    both = [("pushed.BackupFailed", None), ("disk", 1)]
+    for rule, host in both if first == "pushed" else reversed(both):
+        await world.fires(rule=rule, host=host)
+        await world.round()
+    assert [parent for _, parent in await _parents(world)] == [None, None]
+    assert [page[1] for page in await world.pages()] == [True, True]
+    [(number,)] = await world.rows("SELECT number FROM ticket WHERE host_id IS NULL")
+    await _person(world, number)()
+    await world.round()
+    assert await world.rows("SELECT host_id, taken_at IS NULL FROM ticket ORDER BY host_id") == [
+        (1, True),
+        (None, False),
+    ]
+    assert sorted(page[1] for page in await world.pages()) == [False, True]
+
+
+async def test_a_site_that_is_silent_stands_for_its_hosts_beside_what_others_pushed(world: World) -> None:
+    """The older pushed P1 does not take the silent site's place; the pushed one keeps its own page.
+
+    Broken twin: with pushed tickets left out after the first was chosen, the host's has no parent (seen to
+    fail)."""
+    for rule, host in (("pushed.BackupFailed", None), ("site-silent", None), ("disk", 1)):
+        await world.fires(rule=rule, host=host)
+        await world.round()
+    assert await _parents(world) == [
+        ("pushed.BackupFailed", None),
+        ("site-silent", None),
+        ("disk", "site-silent"),
+    ]
+    assert [page[1] for page in await world.pages()] == [True, True]
+
+
+async def test_a_hosts_page_waits_for_nobody_at_work_on_what_others_pushed(world: World) -> None:
+    """Somebody has the pushed ticket in hand when the host's alert fires: its page is asked for meanwhile.
+
+    Broken twin: with pushed tickets in ``tickets_above`` the desk waits for that hand (seen to fail)."""
+    await world.fires(rule="pushed.BackupFailed")
+    await world.round()
+    pushed = await world.ticket()
+    disk = await world.fires(rule="disk", host=1)
+    _, deployment_id = await world.ids("platinum-co")
+    await world.do(
+        "INSERT INTO desk_progress (tenant_id, alert_id, deployment_id) VALUES (%s, %s, %s)",
+        *(disk.tenant_id, disk.alert_id, deployment_id),
+    )
+    async with world.pool.connection() as conn, conn.transaction():
+        await casebook.load(conn, pushed["tenant_id"], pushed["ticket_id"])
+        await asyncio.wait_for(_desk(world, disk)(), 5)
+    assert [page[1] for page in await world.pages()] == [True, True]
+
+
+async def test_a_child_of_what_others_pushed_leaves_it_once_it_worsens(world: World) -> None:
+    """A host's P2 that an earlier release hung under a pushed P1 becomes a P1 itself: it rings.
+
+    Broken twin: with pushed tickets in ``standing`` it stays a child and rings nobody (seen to fail)."""
+    await world.fires(rule="pushed.BackupFailed")
+    await world.round()
+    pushed = (await world.ticket())["number"]
+    disk = await world.fires(rule="disk", priority=2, host=1)
+    await world.round()
+    ticket = await world.ticket()
+    async with world.pool.connection() as conn, conn.transaction():
+        case = await casebook.load(conn, ticket["tenant_id"], ticket["ticket_id"])
+        assert case is not None
+        case.add(Entry(world.now, Kind.LINKED, "desk", {"parent": pushed}, "as it was"))
+        await casebook.save(conn, case, world.now, world.settings)
+    await disk.goes("firing", priority=1)
+    await world.round()
+    assert await _parents(world) == [("pushed.BackupFailed", None), ("disk", None)]
+    assert [page[1] for page in await world.pages()] == [True, True]

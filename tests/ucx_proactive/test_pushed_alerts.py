@@ -81,6 +81,29 @@ async def test_a_pushed_alert_is_a_ticket_of_its_keys_customer_and_rings_by_its_
     ]
 
 
+async def test_a_hosts_p1_rings_beside_a_pushed_one(database_url: str) -> None:
+    """A customer's own program pushes a critical "BackupFailed"; then a disk of an unrelated host is a P1,
+    too: two tickets, neither the other's child, two pages.
+
+    Broken twin: with a pushed ticket for a parent of hosts' the second asks for no page (seen to fail)."""
+    async with running(database_url) as front:
+        world = World(front.pool)
+        world.now = front.clock()
+        await world.registry(registry({"platinum-co": CONTRACTS["platinum-co"]}))
+        key = await front.key(Role.INTEGRATION, "platinum-co", "main")
+        labels = {"alertname": "BackupFailed", "severity": "critical", "instance": "https://db1:9100/backup"}
+        answer = await front.http.post("/api/v2/alerts", json=[{"labels": labels}], headers=key)
+        assert answer.status_code == 200
+        await world.round()
+        await world.fires(rule="disk", host=1)
+        await world.round()
+        assert await world.rows("SELECT host_id, parent_id FROM ticket ORDER BY ticket_id") == [
+            (None, None),
+            (1, None),
+        ]
+        assert [page[1] for page in await world.pages()] == [True, True]
+
+
 async def bearer(front: Front, tenant: str) -> str:
     key = await front.key(Role.INTEGRATION, tenant, "main")
     return key["Authorization"].partition(" ")[2]
