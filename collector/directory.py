@@ -154,6 +154,8 @@ class Directory:
         self._keys: TtlCache[bytes, Principal | None] = TtlCache(ttl_s=ttl_s, monotonic=monotonic)
         self._proven: dict[bytes, _Proven] = {}
         self._proven_before: dict[bytes, _Proven] = {}
+        self._newest: dict[UUID, bytes] = {}
+        """The token of each agent that was proven last."""
 
     async def principal(self, authorization: str | None) -> Principal:
         """The caller named by an ``Authorization`` header. Raises Unauthorised."""
@@ -265,7 +267,10 @@ class Directory:
         if key is None:
             return False
         if len(self._proven) >= PROVEN_TOKENS:
-            self._proven, self._proven_before = {}, self._proven
+            self._proven, self._proven_before, self._newest = {}, self._proven, {}
+        # An agent uses one token at a time: the one before would only fill the memory.
+        self._proven.pop(self._newest.get(claims.agent_id, b""), None)
+        self._newest[claims.agent_id] = authorization
         self._proven[authorization] = _Proven(claims, key, self._agents.entry(claims.agent_id))
         return True
 

@@ -196,3 +196,16 @@ async def test_facts_are_merged_into_the_agents_own_host(front: Front) -> None:
         "/v1/agent/facts", json={"facts": {"platform_version": "2025.Winter.1"}}, headers=own
     )
     assert answer.json() == {"facts": {"os": "linux", "platform_version": "2025.Winter.1"}}
+
+
+async def test_an_agents_newest_token_alone_is_remembered(front: Front) -> None:
+    """An agent signs one every half minute: a day's would fill the memory. An earlier one is proven again.
+
+    Broken twin, tried: without letting go of the one before, five tokens are held."""
+    agent = await front.agent("one")
+    ours = Directory(front.pool, front.clock, ttl_s=30)
+    at = front.clock().timestamp()
+    bearers = [f"Bearer {agent.token(exp=at + 60 + n)}" for n in range(5)]
+    known = [await ours.agent(bearer) for bearer in (*bearers, bearers[0])]
+    assert len(set(map(id, known))) == 1
+    assert list(ours._proven) == [bearers[0].encode()]
