@@ -168,10 +168,8 @@ class Waiting:
         try:
             self._door.answered(result)
         except Exception:
-            log.exception(
-                "an answer could not be given; the agent asks again and finds its batch in the ledger"
-            )
-            self._door.transport.abort()
+            log.exception("an answer could not be given; the agent asks again and the ledger knows its batch")
+            self._door.tear()
 
 
 class Deadlines:
@@ -338,6 +336,11 @@ class Door(HttpToolsProtocol):
             self.data_received(self._let_go())
             return
         self._idle.add(self)
+
+    def tear(self) -> None:
+        """Close a connection that cannot be answered: its client is to see that, not silence."""
+        self._ingest.unanswered()
+        self.transport.abort()
 
     def _response(self, result: Receipt | Problem) -> bytes:
         common = self._common.text(self.server_state.default_headers)

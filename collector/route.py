@@ -151,6 +151,10 @@ class IngestApp:
         self._committer.offer(_pending(agent, body, digest, batch, layouts, received_at, offset_ms, answer))
         return True
 
+    def unanswered(self) -> None:
+        """Count a batch whose answer could not be given."""
+        self._meters.turned_away.labels("batch", "unanswered").inc()
+
     def tell_of_twins(self, agent: Agent, now: datetime) -> None:
         """An event of the host, once a day, by the way that its own events take: so rules can speak of it."""
         batch = twins_event(agent, now)

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.door import REQUEST_LINE, Doubt, Habit, Waiting, read_plain
-from collector.group import too_late
+from collector.door import REQUEST_LINE, Door, Doubt, Habit, read_plain
 from collector.route import Plain
 from tests.collector.kit import Front, frames, running
 from ucx_proactive import serve
@@ -202,30 +201,34 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     return int(head[9:12]), await reader.readexactly(length)
 
 
-class Torn:
-    """A connection that raises when it is written to."""
+async def test_a_connection_that_cannot_be_answered_is_closed_and_keeps_no_other_waiting(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+):
+    """Its client sees a closed connection, not silence, and it is counted; the batch is stored, and the next
+    connection is answered.
 
-    aborted = False
+    Broken twin, tried: an error let through ends the committer's task, and nobody is answered."""
+    agent = await front.agent()
+    start = front.clock() - timedelta(minutes=5)
+    assert (await agent.send((start, [0.1, 0.2]))).status_code == 200
+    port = int(front.url.rsplit(":", 1)[1])
 
-    @property
-    def transport(self) -> Torn:
-        return self
-
-    def abort(self) -> None:
-        self.aborted = True
-
-    def answered(self, result: object) -> None:
+    def torn(_: Door, result: object) -> None:
         raise RuntimeError("the transport is gone")
 
-
-async def test_a_connection_that_cannot_be_answered_is_closed_and_keeps_no_other_waiting():
-    """Its client sees a closed connection, not silence; who asked has no error to deal with.
-
-    Broken twin, tried: an error let through ends the timer of all deadlines, or the committer's task."""
-    torn = Torn()
-    waiting = Waiting(torn)  # type: ignore[arg-type]
-    waiting.set_result(too_late())
-    assert (waiting.done(), torn.aborted) == (True, True)
+    (first, one), (second, two) = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    bodies = [agent.batch(frames=frames((start + timedelta(seconds=n), [0.1, 0.2]))) for n in (1, 2)]
+    with monkeypatch.context() as broken:
+        broken.setattr(Door, "answered", torn)
+        one.write(_request(front, agent.token(), bodies[0]))
+        assert await asyncio.wait_for(first.read(), 10) == b""
+    two.write(_request(front, agent.token(), bodies[1]))
+    assert (await _answer(second))[0] == 200
+    for writer in (one, two):
+        writer.close()
+    assert await front.count("frame") == 3
+    counted = (await front.http.get("/metrics")).text
+    assert 'ucx_collector_turned_away_total{reason="unanswered",request="batch"} 1.0' in counted
 
 
 async def test_batches_in_pieces_in_pairs_and_faulty_ones_all_get_their_answers(front: Front):
