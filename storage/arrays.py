@@ -30,6 +30,9 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _ARRAY = struct.Struct(">iiiii")
 _LENGTH = struct.Struct(">i")
 _NULL = _LENGTH.pack(-1)
+_BLOCK = 128
+"""Elements packed at once. A compiled format takes 64 bytes per element: one for each length that a group of
+batches may have would be 70 MB."""
 
 
 def _integers(values: list[Any]) -> str:
@@ -132,10 +135,11 @@ def _micros(times: Sequence[datetime]) -> list[int]:
 def _whole(size: int, code: str, values: Sequence[int]) -> bytes:
     cells = [size] * (2 * len(values))
     cells[1::2] = values
-    return _pairs(code, len(values)).pack(*cells)
+    parts = [cells[first : first + 2 * _BLOCK] for first in range(0, len(cells), 2 * _BLOCK)]
+    return b"".join([_pairs(code, len(part) // 2).pack(*part) for part in parts])
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=2 * _BLOCK)
 def _pairs(code: str, count: int) -> struct.Struct:
     return struct.Struct(">" + ("i" + code) * count)
 
