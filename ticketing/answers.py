@@ -1,6 +1,9 @@
 """Acknowledgements: on-call says that a person answered; the ticket is taken in charge at that instant.
 
 Each is consumed exactly once, whenever it arrives. What comes too late to change anything is recorded.
+
+No answer is older than what it answers: another clock tells the key's time than the ticket's history, and an
+answer that came before its own page would leave a ticket that nobody answers for and nobody is rung for.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ async def handle(
     case = None if row is None else await casebook.load(conn, tenant_id, row[0])
     outcome = "there is no such ticket"
     if row is not None and case is not None:
-        outcome = _answer(case, row)
+        outcome = _answer(case, row, await _asked_at(conn, case, row[6]))
         taken = next((e for e in case.fresh if e.kind is Kind.TAKEN), None)
         await casebook.save(conn, case, now, settings)
         if taken is not None:
@@ -42,16 +45,30 @@ async def handle(
     return True
 
 
-def _answer(case: Case, row: tuple[Any, ...]) -> str:
+async def _asked_at(conn: Connection, case: Case, request: int) -> datetime:
+    """When the ticket asked for the page that was answered, by its own history (unknown: its opening)."""
+    key = {"tenant_id": case.tenant_id, "ticket_id": case.ticket_id}
+    rows = await (await conn.execute(Q.pages_of_ticket, key)).fetchall()
+    audience = next((row[1] for row in rows if row[0] == request), None)
+    requests = [row[0] for row in rows if row[1] == audience]
+    asked = [e for e in case.history if e.kind is Kind.PAGING and e.detail.get("audience") == audience]
+    found = dict(zip(requests, asked, strict=False))  # one entry per request, in the same order
+    return found[request].at if request in found else case.history[0].at
+
+
+def _answer(case: Case, row: tuple[Any, ...], asked_at: datetime) -> str:
     """Add to the ticket what the keypress means; returns it in a word."""
     _, at, channel, person_key, person_name, audience, request = row
+    at = max(at, asked_at)
     detail = {"by": person_name, "channel": channel, "page_request": request, "audience": audience}
-    if audience == "customer":
+    # One of our people who answers through the API answers for the ticket, whichever of its pages was named.
+    if audience == "customer" and person_key is None:
         case.insert(Entry(at, Kind.NOTE, "customer", detail, "the customer confirmed the phone notice"))
         return "customer confirmed"
     actor = f"{ON_CALL}{person_key}"
     reason = f"{person_name} acknowledged ({channel})"
-    if case.status.taken_at is None:
+    taken_at = case.status.taken_at
+    if taken_at is None or at < taken_at:
         try:
             case.insert(Entry(at, Kind.TAKEN, actor, detail, reason))
         except NotAllowed:

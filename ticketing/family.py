@@ -2,6 +2,7 @@
 
 A ticket about a deployment as a whole adopts the open tickets of its hosts that are no worse than it, and
 those that open while it lasts. A child keeps its own clock and history, and does not ring: its parent does.
+A parent that rings nobody by the terms it was opened under (Gold, upgraded since) stands for none that would.
 Who takes the parent in charge takes the children with it. When the parent is over, or a child becomes worse
 than it, the child stands on its own. Parents are locked before children (ticketing/casebook.py).
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from psycopg import AsyncConnection
 
 from alerting.published import Alert
@@ -20,7 +22,8 @@ from storage.sql import Queries
 from ticketing import casebook
 from ticketing.casebook import Case
 from ticketing.errors import NotAllowed
-from ticketing.lifecycle import DESK, Entry, Kind, fold, is_open
+from ticketing.lifecycle import DESK, Entry, Kind, Status, fold, is_open
+from ticketing.paging import rung
 from ticketing.settings import Settings
 
 Q = Queries.load("ticketing")
@@ -67,9 +70,17 @@ async def leave_parent(conn: Connection, case: Case, now: datetime) -> None:
 async def _standing(conn: Connection, case: Case, row: tuple[Any, ...] | None) -> str | None:
     """Number of a site's ticket that stands for this one. One that a person answers for, taken or not, rings
     nobody, and so stands for nothing new."""
-    if row is None or fold(await casebook.history(conn, case.tenant_id, row[1])).attended:
+    if row is None:
         return None
-    return str(row[0])
+    number, ticket_id, terms = row
+    status = fold(await casebook.history(conn, case.tenant_id, ticket_id))
+    return None if status.attended or not _rings_for(terms, status, case) else str(number)
+
+
+def _rings_for(terms: dict[str, Any], parent: Status, child: Case) -> bool:
+    """Whether a ticket with these terms rings everybody whom the child alone would."""
+    alone = msgspec.structs.replace(child.status, parent=None)
+    return rung(child.terms, alone) <= rung(terms, parent)
 
 
 async def adopt(
@@ -83,7 +94,9 @@ async def adopt(
     }
     for (ticket_id,) in await (await conn.execute(Q.orphans, values)).fetchall():
         child = await casebook.load(conn, parent.tenant_id, ticket_id)
-        if child is not None and is_open(child.status.state) and child.status.parent is None:
+        if child is None or not is_open(child.status.state) or child.status.parent is not None:
+            continue
+        if _rings_for(parent.terms, parent.status, child):
             child.add(_link(now, parent.number))
             await casebook.save(conn, child, now, settings)
 

@@ -192,11 +192,13 @@ def _matrix(reckoning: Reckoning) -> Iterator[Look]:
 
 
 def clock_events(snapshot: dict[str, Any], history: Sequence[Entry]) -> list[ClockEvent]:
-    """The entries that move a clock; empty while the ticket is held. A held ticket opens at its release."""
+    """The entries that move a clock; empty while the ticket is held. A held ticket opens at its release.
+
+    The first taking in charge counts: a keypress told late may come before one that is recorded already."""
     binding = terms.from_document(snapshot["terms"])
     priority = 0
     events: list[ClockEvent] = []
-    resolved = False
+    resolved = taken = False
     for entry in in_order(history):
         if entry.kind in (Kind.OPENED, Kind.PRIORITY):
             priority = int(entry.detail["to" if entry.kind is Kind.PRIORITY else "priority"])
@@ -205,8 +207,11 @@ def clock_events(snapshot: dict[str, Any], history: Sequence[Entry]) -> list[Clo
         starts = entry.kind is Kind.RELEASED or (entry.kind is Kind.OPENED and not entry.detail.get("held"))
         if starts:
             events.append(ClockEvent(at=entry.at, kind="opened", terms=binding, priority=priority))
-        elif events and not (resolved and entry.kind is Kind.CLOSED):
+        elif events and not (
+            (resolved and entry.kind is Kind.CLOSED) or (taken and entry.kind is Kind.TAKEN)
+        ):
             events += _moves(entry, binding, priority)
+            taken = taken or entry.kind is Kind.TAKEN
             resolved = (resolved or entry.kind is Kind.RESOLVED) and entry.kind is not Kind.REOPENED
     return events
 

@@ -37,6 +37,11 @@ def asked(terms: dict[str, Any], status: Status) -> Iterator[Ask]:
             yield Ask(audience, found.yes, "; ".join(reason.text for reason in found.reasons))
 
 
+def rung(terms: dict[str, Any], status: Status) -> frozenset[Audience]:
+    """Who is wanted to be rung."""
+    return frozenset(ask.audience for ask in asked(terms, status) if ask.wanted)
+
+
 def _settled(status: Status) -> str | None:
     """Why nobody needs to be rung (any more); None: somebody does, if the contract says so."""
     if status.state in (State.RESOLVED, State.CLOSED):

@@ -647,7 +647,7 @@ SELECT change_no, at, actor, origin, act, path, old, new FROM registry_change
 -- name: open_parent
 -- The site's own open ticket that stands for its hosts, if it is no less urgent; none that others hold, none of
 -- what another program pushed: that is a part's, and must keep no host's page back.
-SELECT number, ticket_id FROM ticket
+SELECT number, ticket_id, terms FROM ticket
  WHERE tenant_id = %(tenant_id)s AND deployment_id = %(deployment_id)s AND host_id IS NULL
    AND channel = 'proactive' AND state NOT IN ('held', 'resolved', 'closed') AND recovered_at IS NULL
    AND priority <= %(priority)s AND taken_at IS NULL
@@ -657,7 +657,7 @@ SELECT number, ticket_id FROM ticket
 
 -- name: standing
 -- A site's ticket by its number, if it stands for its hosts and is no less urgent.
-SELECT number, ticket_id FROM ticket
+SELECT number, ticket_id, terms FROM ticket
  WHERE tenant_id = %(tenant_id)s AND number = %(number)s
    AND state NOT IN ('held', 'resolved', 'closed') AND recovered_at IS NULL
    AND priority <= %(priority)s AND taken_at IS NULL

@@ -203,3 +203,97 @@ async def test_the_support_policy_may_cap_or_raise_an_alerts_priority(
     said = [reason["text"] for reason in ticket["decision"] if "the rule says" in reason["text"]]
     assert len(said) == (rule != expected)
     assert await is_paged(world) == (expected == 1)
+
+
+ANSWERED = """
+INSERT INTO acknowledgement (tenant_id, page_request_id, ticket_id, person_id, at, channel, proof)
+SELECT r.tenant_id, r.page_request_id, r.ticket_id, p.person_id, %s, %s, '{}'
+  FROM page_request r, person p
+ WHERE p.key = 'mario' AND r.audience = %s AND r.ended_at IS NULL
+RETURNING acknowledgement_id"""
+
+
+async def test_a_key_told_late_counts_before_somebody_took_a_child(world: World) -> None:
+    """Mario pressed 4 for the site; before the desk saw it, Sara took the ticket of one of its hosts. His key
+    still takes the site in charge, and both at its own time: the first taking in charge counts.
+
+    Broken twin (tried): with each taking in charge moving the clock the child's history was refused, and the
+    key that took the site was parked with it: nobody answered for the site, and nobody was rung."""
+    await world.fires(rule="cluster-silent", problem="cl")
+    await world.round()
+    await world.fires(rule="db-down", problem="db", host=await host_of(world))
+    await world.round()
+    pressed = world.now = world.now + timedelta(minutes=3)
+    await world.rows(ANSWERED, pressed, "voice", "technician")
+    world.now += timedelta(minutes=2)
+    await do(world, Actor("sara", "x"), Take(act="take"))
+    await world.round()
+    assert await world.rows("SELECT outcome FROM acknowledgement_progress") == [("taken in charge",)]
+    assert await world.rows("SELECT taken_at FROM ticket") == [(pressed,), (pressed,)]
+
+
+async def test_a_key_counts_when_it_was_pressed_whoever_took_the_ticket_since(world: World) -> None:
+    """The key came within the hour, the desk only after somebody had taken the ticket too late: met."""
+    await world.fires()
+    await world.round()
+    pressed = world.now = world.now + timedelta(minutes=59)
+    await world.acknowledge()
+    world.now += timedelta(minutes=4)
+    await do(world, Actor("sara", "x"), Take(act="take"))
+    await world.round()
+    ticket = await world.ticket()
+    assert (ticket["taken_at"], ticket["taken_by"]) == (pressed.isoformat(), "Mario Rossi")
+
+
+async def test_an_answer_told_by_a_clock_that_is_behind_answers_its_page(world: World) -> None:
+    """The problem came back and rang; the answer's clock is some seconds behind the desk's. It counts for the
+    page that it answers: on-call rings for that one no more.
+
+    Broken twin (tried): taken at its own word it came before the reopening, so that nobody answered for the
+    ticket, its page stood as asked for, and on-call, which had its answer, never rang again."""
+    first = await world.fires()
+    await world.round()
+    await do(world, Actor("sara", "x"), Resolve(act="resolve", reason="works"))
+    await first.goes("resolved")
+    await world.round()
+    world.now += timedelta(minutes=2)
+    await world.fires(problem=(await world.ticket())["problem_key"])
+    await world.round()
+    assert await is_paged(world)
+    await world.acknowledge(at=world.now - timedelta(seconds=5))
+    world.now += timedelta(seconds=5)
+    await world.round()
+    assert not await is_paged(world)
+    assert (await world.ticket())["state"] == "taken"
+
+
+async def test_one_of_our_people_answers_for_the_ticket_whichever_page_was_named(world: World) -> None:
+    """Through the API a technician acknowledged the page that told the customer: taken in charge, as told.
+
+    Broken twin (tried): judged by the page's audience it was noted as the customer's confirmation."""
+    site = SITE.replace("connected: true", "connected: true, customer_call: true")
+    reachable = 'languages: [it], phone: "+390000000009", reachable_24h: true}'
+    platinum = {"platinum-co": CONTRACTS["platinum-co"]}
+    await world.registry(registry(platinum, site).replace("languages: [it]}", reachable))
+    await world.fires()
+    await world.round()
+    await world.rows(ANSWERED, world.now, "api", "customer")
+    await world.round()
+    assert not await is_paged(world)
+    assert (await world.ticket())["taken_by"] == "Mario Rossi"
+
+
+@pytest.mark.parametrize("first", ["site", "host"])
+async def test_no_child_is_silenced_by_a_parent_that_rings_nobody(world: World, first: str) -> None:
+    """A site's ticket of the customer's time on Gold stands for no P1 of its time on Platinum, whichever
+    was opened first: that one rings.
+
+    Broken twin (tried): linked by urgency alone, nobody was rung, and the auditor, which reads the parent's
+    terms, had nothing to say."""
+    gold = registry(CONTRACTS | {"platinum-co": CONTRACTS["gold-co"]})
+    host = await host_of(world)
+    for which in ("site", "host") if first == "site" else ("host", "site"):
+        await world.registry(gold if which == "site" else registry(CONTRACTS))
+        await world.fires(rule=which, problem=which, host=host if which == "host" else None)
+        await world.round()
+    assert await is_paged(world)
