@@ -24,7 +24,7 @@ from storage.sql import Queries
 from ticketing import casebook, family
 from ticketing.casebook import Case, NewTicket
 from ticketing.circumstances import circumstances
-from ticketing.lifecycle import DESK, Entry, Kind
+from ticketing.lifecycle import DESK, Entry, Kind, Status
 from ticketing.lifecycle import State as TicketState
 from ticketing.opening import Document, Opening, alert_priority, decide, heading
 from ticketing.settings import Settings
@@ -192,13 +192,23 @@ async def _again(conn: Connection, settings: Settings, now: datetime, fired: Fir
     if status.state is TicketState.RESOLVED:
         case.add(Entry(now, Kind.REOPENED, DESK, {}, f"it came back: {fired.reason}"))
     if status.recovered_at is not None or (row is not None and row[0]):
-        case.add(Entry(now, Kind.REFIRED, DESK, {"alert": fired.alert.alert_id}, fired.reason))
+        anew = {"anew": True} if _was_over(status, settings, now) else {}
+        case.add(Entry(now, Kind.REFIRED, DESK, {"alert": fired.alert.alert_id} | anew, fired.reason))
     worse = alert_priority(case.terms, status.plan, fired.priority)
     if worse < status.priority:
         detail = {"from": status.priority, "to": worse}
         case.add(Entry(now, Kind.PRIORITY, DESK, detail, f"the alert worsened: {fired.reason}"))
         await family.leave_parent(conn, case, now)
     await casebook.save(conn, case, now, settings)
+
+
+def _was_over(status: Status, settings: Settings, now: datetime) -> bool:
+    """Whether it had been quiet for so long that whoever answered for it may think it is over: rung again.
+    Not within the time that an answer holds (it flaps while they work), nor while a person lets it wait."""
+    if status.recovered_at is None or status.state not in (TicketState.TAKEN, TicketState.IN_PROGRESS):
+        return False
+    after = timedelta(minutes=settings.answer_expires_min)
+    return bool(after) and now - status.recovered_at >= after
 
 
 async def _ended(conn: Connection, settings: Settings, now: datetime, alert: Alert, step: Transition) -> None:

@@ -293,8 +293,9 @@ def _recovered(status: Status, entry: Entry) -> Changes:
     return {"recovered_at": status.recovered_at or entry.at}
 
 
-def _refired(_status: Status, _entry: Entry) -> Changes:
-    return {"recovered_at": None}
+def _refired(_status: Status, entry: Entry) -> Changes:
+    asked_anew: Changes = {"attended": False, "answered_at": None} if entry.detail.get("anew") else {}
+    return {"recovered_at": None} | asked_anew
 
 
 def _plan(_status: Status, entry: Entry) -> Changes:

@@ -297,3 +297,22 @@ async def test_no_child_is_silenced_by_a_parent_that_rings_nobody(world: World, 
         await world.fires(rule=which, problem=which, host=host if which == "host" else None)
         await world.round()
     assert await is_paged(world)
+
+
+@pytest.mark.parametrize(("quiet_min", "rings"), [(5, False), (180, True)])
+async def test_what_somebody_took_rings_when_it_comes_back_long_after_it_was_over(
+    world: World, quiet_min: int, rings: bool
+) -> None:
+    """Taken at two, over at twenty past, nobody resolved the ticket, at five it is back: somebody is rung.
+    What comes back within minutes wakes nobody a second time: they are at it.
+
+    Broken twin (tried): "taken" for ever, a P1 that fired all night rang nobody; the auditor saw it taken."""
+    alert = await world.fires()
+    await world.round()
+    await do(world, Actor("sara", "x"), Take(act="take"))
+    await world.wind(minutes=20)
+    await alert.goes("resolved")
+    await world.wind(minutes=quiet_min)
+    await world.fires()
+    await world.round()
+    assert await is_paged(world) is rings
