@@ -119,7 +119,8 @@ def _add_list(routes: APIRouter, pool: Pool, clock: Clock, kind: str, path: str)
     ) -> list[MuteView]:
         """Those that are not over, by their start."""
         who, now = caller(request, Role.READER), clock()
-        given = {"kind": kind, "tenant_id": who.tenant_id, "tenant": tenant, "now": now, "limit": limit}
+        scope = {"tenant_id": who.tenant_id, "deployment_id": who.deployment_id}
+        given = scope | {"kind": kind, "tenant": tenant, "now": now, "limit": limit}
         async with pool.connection() as conn:
             rows = await (await conn.execute(Q.list_mutes, given)).fetchall()
         return [_view(row[0], mutes.read_mute(row[1:]), now) for row in rows]
@@ -147,15 +148,18 @@ def _add_make(routes: APIRouter, pool: Pool, clock: Clock) -> None:
             uuid4(), "silence", matchers, body.reason, who.name, start, body.ends_at, body.recurrence, zone
         )
         async with pool.connection() as conn:
-            return await _made(conn, who, body.tenant, mute, now, body.remind)
+            tenant_id = await mutes_tenant(conn, who, body.tenant)
+            return await _made(conn, tenant_id, body.tenant, mute, now, body.remind)
 
     @routes.post("/v1/maintenance", status_code=201)
     async def maintenance(request: Request, body: MaintenanceBody) -> MuteView:
         """Declare a maintenance window of a deployment, once or recurring in its own wall time."""
         who, now = caller(request, Role.SUPPORT), clock()
         async with pool.connection() as conn:
+            # First whose it is: any other refusal would tell a stranger that the deployment exists.
+            tenant_id = await mutes_tenant(conn, who, body.tenant)
             zone = body.zone or await deployment_zone(conn, body.tenant, body.deployment)
-            return await _made(conn, who, body.tenant, _window(body, who.name, zone), now)
+            return await _made(conn, tenant_id, body.tenant, _window(body, who.name, zone), now)
 
 
 def _window(body: MaintenanceBody, author: str, zone: str) -> Mute:
@@ -169,14 +173,14 @@ def _window(body: MaintenanceBody, author: str, zone: str) -> Mute:
 
 
 async def _made(
-    conn: Connection, who: Principal, tenant: str, mute: Mute, now: datetime, remind: str | None = None
+    conn: Connection, tenant_id: int, tenant: str, mute: Mute, now: datetime, remind: str | None = None
 ) -> MuteView:
     wrong = faults(mute)
     if mute.ends_at <= now and not mute.recurrence:
         wrong.append(("ends_at", "must lie in the future"))
     if wrong:
         raise Unprocessable("It cannot be accepted.", errors=[FieldError(*fault) for fault in wrong])
-    await mutes.store(conn, await mutes_tenant(conn, who, tenant), mute, remind)
+    await mutes.store(conn, tenant_id, mute, remind)
     return _view(tenant, mute, now)
 
 

@@ -555,13 +555,18 @@ UPDATE mute SET cancelled_at = %(now)s, cancelled_by = %(by)s
  WHERE tenant_id = %(tenant_id)s AND mute_id = %(mute_id)s AND cancelled_at IS NULL;
 
 -- name: list_mutes
--- Silences or maintenance windows that are not over, the caller's tenants only.
+-- Silences or maintenance windows that are not over, the caller's tenants only; for a key of one deployment those
+-- that name it.
 SELECT t.key, m.mute_id, m.kind, m.matchers, m.title, m.author, m.starts_at, m.ends_at, m.recurrence, m.zone
   FROM mute m
   JOIN tenant t ON t.tenant_id = m.tenant_id
  WHERE m.kind = %(kind)s AND m.cancelled_at IS NULL AND (m.recurrence <> '' OR m.ends_at > %(now)s)
    AND (%(tenant_id)s::int IS NULL OR m.tenant_id = %(tenant_id)s)
    AND (%(tenant)s::text IS NULL OR t.key = %(tenant)s)
+   AND (%(deployment_id)s::int IS NULL
+        OR EXISTS (SELECT FROM deployment d CROSS JOIN jsonb_array_elements(m.matchers) AS c
+                    WHERE d.tenant_id = m.tenant_id AND d.deployment_id = %(deployment_id)s
+                      AND c ->> 0 = 'deployment' AND c ->> 1 IN ('=', '==') AND c ->> 2 = d.key))
  ORDER BY m.starts_at, m.mute_id LIMIT %(limit)s;
 
 -- name: mutable_alerts

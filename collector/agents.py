@@ -60,9 +60,11 @@ class TokenRow:
     used_by_agent: UUID | None
 
 
-async def listed(conn: Connection, tenant_id: int | None, limit: int = 1000) -> list[AgentRow]:
-    """Agents of one tenant, newest first; None = of everybody."""
-    row = {"tenant_id": tenant_id, "limit": limit, "certain": CERTAIN}
+async def listed(
+    conn: Connection, tenant_id: int | None, limit: int = 1000, *, deployment_id: int | None = None
+) -> list[AgentRow]:
+    """Agents of one tenant (and one deployment of it), newest first; None = of everybody."""
+    row = {"tenant_id": tenant_id, "deployment_id": deployment_id, "limit": limit, "certain": CERTAIN}
     rows = await (await conn.execute(Q.agents, row)).fetchall()
     return [AgentRow(*row) for row in rows]
 
@@ -79,10 +81,18 @@ async def own(conn: Connection, agent: Agent) -> OwnRow:
 
 
 async def revoke(
-    conn: Connection, agent_id: UUID, now: datetime, *, by: str, tenant_id: int | None
+    conn: Connection,
+    agent_id: UUID,
+    now: datetime,
+    *,
+    by: str,
+    tenant_id: int | None,
+    deployment_id: int | None = None,
 ) -> datetime:
-    """Revoke an agent's credential; returns since when it is revoked. Raises NotFound."""
-    row = {"agent_id": agent_id, "now": now, "why": f"revoked by {by}", "tenant_id": tenant_id}
+    """Revoke an agent's credential; returns since when it is revoked. Raises NotFound, also for one beyond
+    the caller's tenant or deployment."""
+    scope = {"tenant_id": tenant_id, "deployment_id": deployment_id}
+    row = scope | {"agent_id": agent_id, "now": now, "why": f"revoked by {by}"}
     found = await (await conn.execute(Q.agent_revoke, row)).fetchone()
     if found is None:
         raise NotFound(f"There is no agent {agent_id.hex}.")
@@ -90,9 +100,12 @@ async def revoke(
     return since
 
 
-async def tokens(conn: Connection, tenant_id: int | None, limit: int = 1000) -> list[TokenRow]:
-    """Enrolment tokens of one tenant, newest first; None = of everybody."""
-    rows = await (await conn.execute(Q.tokens, {"tenant_id": tenant_id, "limit": limit})).fetchall()
+async def tokens(
+    conn: Connection, tenant_id: int | None, limit: int = 1000, *, deployment_id: int | None = None
+) -> list[TokenRow]:
+    """Enrolment tokens of one tenant (and one deployment of it), newest first; None = of everybody."""
+    row = {"tenant_id": tenant_id, "deployment_id": deployment_id, "limit": limit}
+    rows = await (await conn.execute(Q.tokens, row)).fetchall()
     return [TokenRow(*row) for row in rows]
 
 

@@ -254,7 +254,7 @@ def _add_key_routes(routes: APIRouter, pool: Pool, clock: Clock, directory: Dire
         """API keys, without the keys themselves."""
         who = caller(request, Role.ADMIN)
         async with pool.connection() as conn:
-            return await keys.listed(conn, who.tenant_id)
+            return await keys.listed(conn, who.tenant_id, deployment_id=who.deployment_id)
 
     @routes.post("/v1/api-keys", status_code=201)
     async def create_key(request: Request, body: KeyBody) -> KeyMade:
@@ -270,6 +270,7 @@ def _add_key_routes(routes: APIRouter, pool: Pool, clock: Clock, directory: Dire
                 by=who.name,
                 now=clock(),
                 only_tenant_id=who.tenant_id,
+                only_deployment_id=who.deployment_id,
             )
         return KeyMade(api_key_id=made_id, key=key)
 
@@ -278,7 +279,8 @@ def _add_key_routes(routes: APIRouter, pool: Pool, clock: Clock, directory: Dire
         """Revoke an API key: other collectors notice within a minute."""
         who = caller(request, Role.ADMIN)
         async with pool.connection() as conn:
-            key_hash = await keys.revoke(conn, api_key_id, clock(), tenant_id=who.tenant_id)
+            scope = {"tenant_id": who.tenant_id, "deployment_id": who.deployment_id}
+            key_hash = await keys.revoke(conn, api_key_id, clock(), **scope)
         directory.forget_key(key_hash)
 
 
@@ -288,7 +290,7 @@ def _add_admin_routes(routes: APIRouter, pool: Pool, clock: Clock, directory: Di
         """Enrolment tokens, without the tokens themselves."""
         who = caller(request, Role.ADMIN)
         async with pool.connection() as conn:
-            return await agents.tokens(conn, who.tenant_id, limit)
+            return await agents.tokens(conn, who.tenant_id, limit, deployment_id=who.deployment_id)
 
     @routes.post("/v1/enrolment-tokens", status_code=201)
     async def create_token(request: Request, body: TokenBody) -> TokenMade:
@@ -303,6 +305,7 @@ def _add_admin_routes(routes: APIRouter, pool: Pool, clock: Clock, directory: Di
                 by=who.name,
                 now=clock(),
                 only_tenant_id=who.tenant_id,
+                only_deployment_id=who.deployment_id,
             )
         return TokenMade(token=token, expires_at=expires_at)
 
@@ -311,7 +314,7 @@ def _add_admin_routes(routes: APIRouter, pool: Pool, clock: Clock, directory: Di
         """Agents, newest first."""
         who = caller(request, Role.READER)
         async with pool.connection() as conn:
-            return await agents.listed(conn, who.tenant_id, limit)
+            return await agents.listed(conn, who.tenant_id, limit, deployment_id=who.deployment_id)
 
     @routes.post("/v1/agents/{agent_id}/revoke")
     async def revoke_agent(request: Request, agent_id: AgentIdText) -> Revoked:
@@ -319,6 +322,7 @@ def _add_admin_routes(routes: APIRouter, pool: Pool, clock: Clock, directory: Di
         who = caller(request, Role.ADMIN)
         named = UUID(hex=agent_id)
         async with pool.connection() as conn:
-            since = await agents.revoke(conn, named, clock(), by=who.name, tenant_id=who.tenant_id)
+            scope = {"tenant_id": who.tenant_id, "deployment_id": who.deployment_id}
+            since = await agents.revoke(conn, named, clock(), by=who.name, **scope)
         directory.forget_agent(named)
         return Revoked(revoked_at=since)

@@ -60,12 +60,15 @@ async def issue_token(
     by: str,
     now: datetime,
     only_tenant_id: int | None = None,
+    only_deployment_id: int | None = None,
 ) -> tuple[str, datetime]:
-    """A new token and the time it expires. Raises NotFound for an unknown tenant or deployment."""
+    """A new token and the time it expires. ``only_...``: what the caller's key is bound to.
+
+    Raises NotFound for an unknown tenant or deployment, or one that is not the caller's."""
     ids = await (
         await conn.execute(Q.deployment_by_key, {"tenant": tenant, "deployment": deployment})
     ).fetchone()
-    if ids is None or only_tenant_id not in (None, ids[0]):
+    if ids is None or only_tenant_id not in (None, ids[0]) or only_deployment_id not in (None, ids[1]):
         raise NotFound(f"There is no deployment '{deployment}' of a tenant '{tenant}'.")
     token = new_secret(TOKEN_PREFIX)
     row = {

@@ -41,8 +41,9 @@ async def create(
     by: str,
     now: datetime,
     only_tenant_id: int | None = None,
+    only_deployment_id: int | None = None,
 ) -> tuple[int, str]:
-    """A new key: (id, key). ``only_tenant_id`` bounds what the caller may give away.
+    """A new key: (id, key). ``only_...``: what the caller's own key is bound to; it gives away no more.
 
     Raises Unprocessable, NotFound (tenant, deployment) or Conflict (the name is taken)."""
     if role is Role.AGENT:
@@ -50,8 +51,9 @@ async def create(
     if role is Role.INTEGRATION and deployment is None:
         raise Unprocessable("An integration's key belongs to one deployment: name it.", slug="no-deployment")
     tenant_id, deployment_id = await _bounds(conn, tenant, deployment)
-    if only_tenant_id is not None and tenant_id != only_tenant_id:
-        raise NotFound("There is no such tenant for this key.")
+    foreign = only_tenant_id is not None and tenant_id != only_tenant_id
+    if foreign or (only_deployment_id is not None and deployment_id != only_deployment_id):
+        raise _nothing_there(tenant, deployment)
     key = new_secret(API_KEY_PREFIX)
     row = {
         "name": name,
@@ -83,21 +85,38 @@ async def _bounds(
         row = await (await conn.execute(Q.deployment_by_key, names)).fetchone()
         found = (row[0], row[1]) if row else None
     if found is None:
-        raise NotFound(
-            f"There is no tenant '{tenant}'" + (f" with a deployment '{deployment}'." if deployment else ".")
-        )
+        raise _nothing_there(tenant, deployment)
     return found
 
 
-async def listed(conn: Connection, tenant_id: int | None) -> list[KeyRow]:
-    """All keys of one tenant; None = of everybody."""
-    rows = await (await conn.execute(Q.api_keys, {"tenant_id": tenant_id})).fetchall()
+def _nothing_there(tenant: str | None, deployment: str | None) -> NotFound:
+    """One answer for what is not there and what is not the caller's: it must not tell which."""
+    site = f" with a deployment '{deployment}'" if deployment else ""
+    named = f"tenant '{tenant}'{site}" if tenant else "such tenant"
+    return NotFound(f"There is no {named} for this key.")
+
+
+async def listed(
+    conn: Connection, tenant_id: int | None, *, deployment_id: int | None = None
+) -> list[KeyRow]:
+    """All keys of one tenant (and one deployment of it); None = of everybody."""
+    row = {"tenant_id": tenant_id, "deployment_id": deployment_id}
+    rows = await (await conn.execute(Q.api_keys, row)).fetchall()
     return [KeyRow(*row) for row in rows]
 
 
-async def revoke(conn: Connection, api_key_id: int, now: datetime, *, tenant_id: int | None) -> bytes:
-    """Revoke a key (again changes nothing); returns its hash for the caches. Raises NotFound."""
-    row = {"api_key_id": api_key_id, "now": now, "tenant_id": tenant_id}
+async def revoke(
+    conn: Connection,
+    api_key_id: int,
+    now: datetime,
+    *,
+    tenant_id: int | None,
+    deployment_id: int | None = None,
+) -> bytes:
+    """Revoke a key (again changes nothing); returns its hash for the caches. Raises NotFound, also for one
+    beyond the caller's tenant or deployment."""
+    scope = {"tenant_id": tenant_id, "deployment_id": deployment_id}
+    row = scope | {"api_key_id": api_key_id, "now": now}
     found = await (await conn.execute(Q.api_key_revoke, row)).fetchone()
     if found is None:
         raise NotFound(f"There is no API key {api_key_id}.")

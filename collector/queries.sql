@@ -38,13 +38,15 @@ SELECT k.api_key_id, k.name, k.role, t.key, d.key, k.created_by, k.created_at, k
 FROM api_key k
 LEFT JOIN tenant t ON t.tenant_id = k.tenant_id
 LEFT JOIN deployment d ON d.tenant_id = k.tenant_id AND d.deployment_id = k.deployment_id
-WHERE %(tenant_id)s::int IS NULL OR k.tenant_id = %(tenant_id)s::int
+WHERE (%(tenant_id)s::int IS NULL OR k.tenant_id = %(tenant_id)s::int)
+  AND (%(deployment_id)s::int IS NULL OR k.deployment_id = %(deployment_id)s::int)
 ORDER BY k.api_key_id DESC
 
 -- name: api_key_revoke
 -- Revokes an API key within the caller's scope; returns its hash so that caches can forget it.
 UPDATE api_key SET revoked_at = coalesce(revoked_at, %(now)s)
 WHERE api_key_id = %(api_key_id)s AND (%(tenant_id)s::int IS NULL OR tenant_id = %(tenant_id)s::int)
+  AND (%(deployment_id)s::int IS NULL OR deployment_id = %(deployment_id)s::int)
 RETURNING key_hash
 
 -- name: deployment_by_key
@@ -82,7 +84,8 @@ SELECT t.key, d.key, e.created_by, e.created_at, e.expires_at, e.used_at, e.used
 FROM enrolment_token e
 JOIN tenant t ON t.tenant_id = e.tenant_id
 JOIN deployment d ON d.tenant_id = e.tenant_id AND d.deployment_id = e.deployment_id
-WHERE %(tenant_id)s::int IS NULL OR e.tenant_id = %(tenant_id)s::int
+WHERE (%(tenant_id)s::int IS NULL OR e.tenant_id = %(tenant_id)s::int)
+  AND (%(deployment_id)s::int IS NULL OR e.deployment_id = %(deployment_id)s::int)
 ORDER BY e.created_at DESC
 LIMIT %(limit)s
 
@@ -150,14 +153,18 @@ LEFT JOIN agent_run r ON r.tenant_id = a.tenant_id AND r.agent_id = a.agent_id
 JOIN host h ON h.tenant_id = a.tenant_id AND h.host_id = a.host_id
 JOIN tenant t ON t.tenant_id = a.tenant_id
 JOIN deployment d ON d.tenant_id = h.tenant_id AND d.deployment_id = h.deployment_id
-WHERE %(tenant_id)s::int IS NULL OR a.tenant_id = %(tenant_id)s::int
+WHERE (%(tenant_id)s::int IS NULL OR a.tenant_id = %(tenant_id)s::int)
+  AND (%(deployment_id)s::int IS NULL OR h.deployment_id = %(deployment_id)s::int)
 ORDER BY a.enrolled_at DESC, a.agent_id
 LIMIT %(limit)s
 
 -- name: agent_revoke
 -- Revokes an agent within the caller's scope; a second time changes nothing.
-UPDATE agent SET revoked_at = coalesce(revoked_at, %(now)s), revoked_why = coalesce(revoked_why, %(why)s)
+UPDATE agent a SET revoked_at = coalesce(revoked_at, %(now)s), revoked_why = coalesce(revoked_why, %(why)s)
 WHERE agent_id = %(agent_id)s AND (%(tenant_id)s::int IS NULL OR tenant_id = %(tenant_id)s::int)
+  AND (%(deployment_id)s::int IS NULL
+       OR EXISTS (SELECT FROM host h WHERE h.tenant_id = a.tenant_id AND h.host_id = a.host_id
+                     AND h.deployment_id = %(deployment_id)s::int))
 RETURNING revoked_at
 
 -- name: facts_update

@@ -189,7 +189,8 @@ def _add_booking_routes(routes: APIRouter, pool: Pool, clock: Clock) -> None:
     async def cancel(request: Request, booking_id: Id) -> None:
         """Call an agreement off."""
         who = caller(request, Role.SUPPORT)
-        values = {"booking_id": booking_id, "tenant_id": who.scope(None), "now": clock(), "by": who.name}
+        scope = {"tenant_id": who.scope(None), "deployment_id": who.deployment_id}
+        values = scope | {"booking_id": booking_id, "now": clock(), "by": who.name}
         async with pool.connection() as conn:
             row = await (await conn.execute(Q.cancel_booking, values)).fetchone()
         if row is None:

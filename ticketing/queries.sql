@@ -695,6 +695,7 @@ RETURNING booking_id;
 UPDATE on_call_booking SET cancelled_at = %(now)s, cancelled_by = %(by)s
  WHERE booking_id = %(booking_id)s AND cancelled_at IS NULL
    AND (%(tenant_id)s::int IS NULL OR tenant_id = %(tenant_id)s::int)
+   AND (%(deployment_id)s::int IS NULL OR deployment_id = %(deployment_id)s::int)
 RETURNING 1;
 
 -- name: list_bookings
