@@ -7,17 +7,14 @@ exceptions, extra dates or moved occurrences is unfolded within ``AHEAD``, each 
 A window's id follows from the calendar's name, the event's UID and, where that recurs, the occurrence: read
 again, it is the same.
 
-Calendars come from strangers: the text is bounded, rules finer than daily are refused, and the reading runs
-in a process of its own that is stopped when it takes too long or too much memory.
+Calendars come from strangers: what is refused of them, and the process of its own that reads them, is in
+``wire/ical.py``.
 
     BadCalendar   the calendar is refused; every fault that was found
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -31,18 +28,30 @@ from icalendar import Calendar
 
 from alerting.errors import BadCalendar
 from alerting.mute import Matcher, Mute, faults, read_recurrence
+from wire.ical import (
+    TIME_LIMIT_S,
+    ReadingStopped,
+    RuleFault,
+    cancelled,
+    cut_off,
+    out_of_bounds,
+    read_apart,
+    rule_faults,
+    rules,
+    serve,
+    too_many,
+)
 
-MAX_BYTES = 1_000_000
-MAX_EVENTS = 2_000
 MAX_WINDOWS = 1_000
 AHEAD = timedelta(days=400)
 """How far ahead what is not plain is unfolded."""
-TIME_LIMIT_S = 20.0
-MEMORY_LIMIT_BYTES = 1 << 30
 _SPACE = UUID("6f1d5a52-5b5b-4a0e-9f0e-5f2f6a3b9d11")
-_COARSE = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
-_FINE = ("BYHOUR", "BYMINUTE", "BYSECOND")
 _EXCEPTIONS = ("EXDATE", "RDATE", "EXRULE", "RECURRENCE-ID")
+_RULE_FAULTS = {
+    RuleFault.EXRULE: "has an EXRULE, which is not read",
+    RuleFault.FINE: "repeats more often than daily, which is refused",
+    RuleFault.INTERVAL: "has an INTERVAL that is not 1 .. 1000",
+}
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -71,24 +80,10 @@ async def read(task: Task, time_limit_s: float = TIME_LIMIT_S) -> tuple[Mute, ..
     """The windows in a calendar that are not over, read in a process of its own. Raises BadCalendar."""
     if wrong := _unreadable(task.text):
         raise BadCalendar([("calendar", wrong)])
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "alerting.ical"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
     try:
-        output, _ = await asyncio.wait_for(process.communicate(msgspec.json.encode(task)), time_limit_s)
-    except TimeoutError:
-        raise BadCalendar([("calendar", f"takes longer than {time_limit_s:g} s to read")]) from None
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-    try:
-        result = msgspec.json.decode(output, type=Result)
-    except msgspec.DecodeError:
-        raise BadCalendar([("calendar", "needs more time or memory than it is given")]) from None
+        result = await read_apart("alerting.ical", task, Result, time_limit_s)
+    except ReadingStopped as stopped:
+        raise BadCalendar([("calendar", str(stopped))]) from None
     if result.faults:
         raise BadCalendar(result.faults)
     return result.windows
@@ -105,21 +100,17 @@ def windows(task: Task) -> Result:
 
 
 def _unreadable(text: str) -> str:
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        return f"is larger than {MAX_BYTES} bytes"
-    if "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text):
-        return "holds characters that no text has"
+    if wrong := out_of_bounds(text):
+        return wrong
     if not text.lstrip("\ufeff \r\n\t").upper().startswith("BEGIN:VCALENDAR"):
         return "is none: BEGIN:VCALENDAR is missing"
-    if not text.rstrip().upper().endswith("END:VCALENDAR"):
-        return "is cut off: END:VCALENDAR is missing"  # half of one would cancel the other half's windows
-    return ""
+    return cut_off(text)
 
 
 def _windows(task: Task, calendar: Any) -> Result:
     events = calendar.walk("VEVENT")
-    if len(events) > MAX_EVENTS:
-        return Result(faults=(("calendar", f"has more than {MAX_EVENTS} events"),))
+    if many := too_many(events):
+        return Result(faults=(("calendar", many),))
     wrong = [(_name(n, event), text) for n, event in enumerate(events) for text in _refused(event)]
     if wrong:
         return Result(faults=tuple(wrong))
@@ -149,14 +140,8 @@ def _refused(event: Any) -> Iterator[str]:
         and isinstance(event.get("DTSTART", _NONE).dt, datetime)
     ):
         yield "has no end (DTEND or DURATION)"
-    if "EXRULE" in event:
-        yield "has an EXRULE, which is not read"
-    for rule in _rules(event):
-        frequencies = [str(one).upper() for one in rule.get("FREQ", [])]
-        if any(one not in _COARSE for one in frequencies) or any(part in rule for part in _FINE):
-            yield "repeats more often than daily, which is refused"
-        if any(not 1 <= int(one) <= 1000 for one in rule.get("INTERVAL", [1])):
-            yield "has an INTERVAL that is not 1 .. 1000"
+    for fault in rule_faults(event):
+        yield _RULE_FAULTS[fault]
 
 
 class _Nothing:
@@ -166,32 +151,23 @@ class _Nothing:
 _NONE = _Nothing()
 
 
-def _rules(event: Any) -> list[Any]:
-    rules = event.get("RRULE", [])
-    return rules if isinstance(rules, list) else [rules]
-
-
-def _cancelled(event: Any) -> bool:
-    return str(event.get("STATUS", "")).upper() == "CANCELLED"
-
-
 def _plain(event: Any, times: Counter[str], task: Task) -> bool:
     """Whether one recurrence says all: no exceptions, and a rule that windows themselves follow."""
-    rules = _rules(event)
+    recurring = rules(event)
     alone = times[str(event.get("UID", ""))] == 1 and not any(name in event for name in _EXCEPTIONS)
-    if len(rules) != 1 or not alone or _cancelled(event):
+    if len(recurring) != 1 or not alone or cancelled(event):
         return False
     start, zone = event["DTSTART"].dt, _zone(event["DTSTART"].dt, task.zone)
     try:
         first = _instant(start, task.zone).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
-        rule = read_recurrence(rules[0].to_ical().decode(), first, ZoneInfo(zone))
+        rule = read_recurrence(recurring[0].to_ical().decode(), first, ZoneInfo(zone))
     except (ValueError, OSError, KeyError):
         return False
     return next(iter(rule), None) == first  # else the start is an occurrence that the rule does not know
 
 
 def _recurring(task: Task, event: Any) -> Mute:
-    recurrence = _rules(event)[0].to_ical().decode()
+    recurrence = rules(event)[0].to_ical().decode()
     start, end = _span(event)
     return _window(task, event, "", start, end, recurrence)
 
@@ -200,7 +176,7 @@ def _unfolded(task: Task, calendar: Any, plain: list[Any]) -> Iterator[Mute]:
     """The events that happen once, and the occurrences of the others."""
     once = _happening_once(calendar)
     for event in once:
-        if not _cancelled(event):
+        if not cancelled(event):
             yield _window(task, event, "", *_span(event), "")
     told = {id(event) for event in [*plain, *once]}
     rest = Calendar()
@@ -209,7 +185,7 @@ def _unfolded(task: Task, calendar: Any, plain: list[Any]) -> Iterator[Mute]:
             rest.add_component(part)
     day = timedelta(days=1)  # the library compares bare dates with instants in ways of its own
     for event in recurring_ical_events.of(rest).between(task.now - day, task.now + AHEAD):
-        if not _cancelled(event):
+        if not cancelled(event):
             start, end = _span(event)
             at = event.get("RECURRENCE-ID")
             which = _instant(at.dt if at is not None else start, task.zone).isoformat()
@@ -266,21 +242,5 @@ def _text(value: Any) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in str(value or "")).split())[:500]
 
 
-def _limit_ourselves() -> None:
-    """Let the operating system stop us, where it can."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CPU, (int(TIME_LIMIT_S) + 5,) * 2)
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES,) * 2)
-
-
-def main() -> None:
-    """The process that ``read`` starts: a task as JSON in, a result as JSON out."""
-    _limit_ourselves()
-    result = windows(msgspec.json.decode(sys.stdin.buffer.read(), type=Task))
-    sys.stdout.buffer.write(msgspec.json.encode(result))
-
-
 if __name__ == "__main__":
-    main()
+    serve(Task, windows)

@@ -17,6 +17,7 @@ from alerting.mutes_api import deployment_zone, mutes_tenant
 from storage.pool import Pool
 from wire.access import Principal, Role
 from wire.clock import Clock
+from wire.ical import MAX_BYTES
 from wire.problem import FieldError, Unprocessable
 
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -31,7 +32,7 @@ class CalendarBody(BaseModel):
     tenant: Key
     deployment: Key
     host: str | None = Field(default=None, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f*]+$")
-    calendar: str = Field(max_length=ical.MAX_BYTES, description="An iCalendar document (RFC 5545).")
+    calendar: str = Field(max_length=MAX_BYTES, description="An iCalendar document (RFC 5545).")
     source: Key = Field(default="calendar", description="Name of this calendar among the deployment's.")
     keep_missing: bool = Field(
         default=False, description="Do not end windows of this calendar that it no longer has."

@@ -4,19 +4,14 @@ Every event is an absence, except what is marked free (TRANSP:TRANSPARENT) or ca
 whole days in the person's zone; times without a zone are read there too. Recurring events are
 unfolded within the stretch asked for, never beyond.
 
-Calendars come from strangers. The text is bounded; rules finer than daily, lists of hours, minutes and
-seconds and EXRULE are refused (a rota has no use for them, an attacker has); and the unfolding itself runs
-in a process of its own (``read``), which is stopped when it takes too long or too much memory: no check of
-rules foresees everything that a rule can do.
+Calendars come from strangers: what is refused of them, and the process of its own that unfolds them, is in
+``wire/ical.py``.
 
     BadCalendar   the calendar is refused; the message says why
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import sys
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -27,16 +22,26 @@ from icalendar import Calendar
 from oncall.errors import OncallError
 from oncall.schedule import Absence
 from oncall.wall import Span, clipped, instant, merged
+from wire.ical import (
+    TIME_LIMIT_S,
+    ReadingStopped,
+    RuleFault,
+    cancelled,
+    cut_off,
+    out_of_bounds,
+    read_apart,
+    rule_faults,
+    serve,
+    too_many,
+)
 
-MAX_BYTES = 1_000_000
-MAX_EVENTS = 2_000
 MAX_ABSENCES = 2_000
-TIME_LIMIT_S = 20.0
-MEMORY_LIMIT_BYTES = 1 << 30
-_COARSE = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
-_FINE_PARTS = ("BYHOUR", "BYMINUTE", "BYSECOND")
 _MAX_REASON = 200
-_MOST_INTERVAL = 1000
+_RULE_FAULTS = {
+    RuleFault.EXRULE: "EXRULE is not supported",
+    RuleFault.FINE: "absences repeat daily or less often; finer rules are refused",
+    RuleFault.INTERVAL: "INTERVAL must be from 1 to 1000",
+}
 
 
 class BadCalendar(OncallError):
@@ -63,29 +68,11 @@ class Result(msgspec.Struct, frozen=True):
 
 async def read(task: Task, time_limit_s: float = TIME_LIMIT_S) -> tuple[Absence, ...]:
     """The absences in ``task``'s calendar, worked out in a process of its own. Raises BadCalendar."""
-    _bounded(task.text)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "oncall.ical_import"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    _refuse(out_of_bounds(task.text))
     try:
-        output, _ = await asyncio.wait_for(process.communicate(msgspec.json.encode(task)), time_limit_s)
-    except TimeoutError:
-        raise BadCalendar(f"the calendar takes longer than {time_limit_s:g} s to unfold") from None
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-    return _answer(output)
-
-
-def _answer(output: bytes) -> tuple[Absence, ...]:
-    try:
-        result = msgspec.json.decode(output, type=Result)
-    except msgspec.DecodeError:
-        raise BadCalendar("the calendar needs more time or memory than it is given") from None
+        result = await read_apart("oncall.ical_import", task, Result, time_limit_s)
+    except ReadingStopped as stopped:
+        raise BadCalendar(f"the calendar {stopped}") from None
     if result.refusal is not None:
         raise BadCalendar(result.refusal)
     return result.absences
@@ -95,7 +82,7 @@ def absences(task: Task) -> tuple[Absence, ...]:
     """The absences in ``task``'s calendar, merged where they touch. Raises BadCalendar.
 
     Trusts the calendar to be harmless: use ``read`` for anything from outside."""
-    _bounded(task.text)
+    _refuse(out_of_bounds(task.text))
     try:
         found = _spans(_calendar(task.text), task)
     except BadCalendar:
@@ -123,11 +110,9 @@ def _spans(calendar: Calendar, task: Task) -> dict[str, list[Span]]:
     return found
 
 
-def _bounded(text: str) -> None:
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise BadCalendar(f"the calendar is larger than {MAX_BYTES} bytes")
-    if "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text):
-        raise BadCalendar("the calendar holds characters that no text has")
+def _refuse(wrong: str) -> None:
+    if wrong:
+        raise BadCalendar(f"the calendar {wrong}")
 
 
 def _calendar(text: str) -> Calendar:
@@ -137,34 +122,17 @@ def _calendar(text: str) -> Calendar:
         raise BadCalendar(f"not a calendar (RFC 5545): {str(error)[:200]}") from None
     if not isinstance(calendar, Calendar) or calendar.name != "VCALENDAR":
         raise BadCalendar("not a calendar: BEGIN:VCALENDAR is missing")
-    if not text.rstrip().upper().endswith("END:VCALENDAR"):
-        # Half a download would read as a calendar with fewer absences, and put absent people on call.
-        raise BadCalendar("the calendar is cut off: END:VCALENDAR is missing")
+    _refuse(cut_off(text))
     events = calendar.walk("VEVENT")
-    if len(events) > MAX_EVENTS:
-        raise BadCalendar(f"the calendar has more than {MAX_EVENTS} events")
+    _refuse(too_many(events))
     for event in events:
-        _check_rules(event)
+        for fault in rule_faults(event):
+            raise BadCalendar(_RULE_FAULTS[fault])
     return calendar
 
 
-def _check_rules(event: Any) -> None:
-    if "EXRULE" in event:
-        raise BadCalendar("EXRULE is not supported")
-    rules = event.get("RRULE", [])
-    for rule in rules if isinstance(rules, list) else [rules]:
-        frequencies = [str(one).upper() for one in rule.get("FREQ", [])]
-        if any(one not in _COARSE for one in frequencies) or any(part in rule for part in _FINE_PARTS):
-            raise BadCalendar("absences repeat daily or less often; finer rules are refused")
-        if any(not 1 <= int(one) <= _MOST_INTERVAL for one in rule.get("INTERVAL", [1])):
-            raise BadCalendar("INTERVAL must be from 1 to 1000")  # 0 would never get on
-
-
 def _counts(event: Any) -> bool:
-    return (
-        str(event.get("TRANSP", "OPAQUE")).upper() != "TRANSPARENT"
-        and str(event.get("STATUS", "")).upper() != "CANCELLED"
-    )
+    return str(event.get("TRANSP", "OPAQUE")).upper() != "TRANSPARENT" and not cancelled(event)
 
 
 def _reason(event: Any) -> str:
@@ -182,24 +150,13 @@ def _moment(value: date | datetime, zone: str) -> datetime:
     return instant(value, zone) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _limit_ourselves() -> None:
-    """Let the operating system stop us, where it can."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CPU, (int(TIME_LIMIT_S) + 5,) * 2)
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES,) * 2)
-
-
-def main() -> None:
-    """The process that ``read`` starts: a task as JSON in, a result as JSON out."""
-    _limit_ourselves()
+def _told(task: Task) -> Result:
+    """The same as an answer to whoever started this process."""
     try:
-        result = Result(absences(msgspec.json.decode(sys.stdin.buffer.read(), type=Task)))
+        return Result(absences(task))
     except BadCalendar as refusal:
-        result = Result(refusal=str(refusal))
-    sys.stdout.buffer.write(msgspec.json.encode(result))
+        return Result(refusal=str(refusal))
 
 
 if __name__ == "__main__":
-    main()
+    serve(Task, _told)

@@ -1,4 +1,5 @@
 """What crosses the network between agent and collector, and the catalogue of metrics.
 
-The only package that both sides share; it imports nothing of ours.
+The only package that both sides share; it imports nothing of ours. Beside that stand the ways in for what
+people write (``document``, ``ical``), which need no more than the agent has anyway.
 """
