@@ -12,19 +12,8 @@ from contextlib import closing
 from time import monotonic
 from typing import Any
 
-from agent.databases import (
-    CONNECT_S,
-    QUERY_S,
-    Blind,
-    DatabaseRule,
-    LoginRefused,
-    Missing,
-    State,
-    Unreachable,
-    no_driver,
-    number,
-    password_of,
-)
+from agent.databases import QUERY_S, Blind, LoginRefused, Missing, State, Unreachable, number
+from agent.databases.visit import VisitedDatabase
 
 _SIZE = """
 SELECT sum(data_length + index_length) FROM information_schema.tables WHERE table_schema = %s
@@ -41,39 +30,31 @@ _LOGIN_DO = (
 _PROCESS = "GRANT PROCESS ON *.* TO this login."
 
 
-class MysqlDatabase:
+class MysqlDatabase(VisitedDatabase):
     """The watched database."""
 
-    def __init__(self, rule: DatabaseRule) -> None:
-        self._rule = rule
+    engine, driver = "mysql", "pymysql"
 
-    def close(self) -> None:
-        """Nothing is kept."""
+    def _visit(self, login: dict[str, Any]) -> State:
+        import pymysql
 
-    def look(self) -> State:
-        """One look; raises Unreachable or Blind."""
-        try:
-            import pymysql
-        except ImportError:
-            raise no_driver("mysql") from None
-        password = password_of(self._rule)
-        try:
-            connection = pymysql.connect(
-                host=self._rule.host,
-                port=self._rule.port,
-                user=self._rule.user,
-                password=password,
-                database=self._rule.database,
-                connect_timeout=CONNECT_S,
-                read_timeout=QUERY_S,
-                write_timeout=QUERY_S,
-                autocommit=True,
-                program_name="ucx-agent",
-            )
-            with closing(connection), connection.cursor() as cursor:
-                return _state(cursor, self._rule.database)
-        except pymysql.Error as fault:
-            raise _fault(fault) from None
+        connection = pymysql.connect(
+            **login,
+            database=self._rule.database,
+            read_timeout=QUERY_S,
+            write_timeout=QUERY_S,
+            program_name="ucx-agent",
+        )
+        with closing(connection), connection.cursor() as cursor:
+            return _state(cursor, self._rule.database)
+
+    def _fault(self, fault: Any) -> Unreachable | Blind:
+        code, text = fault.args[0], f"{fault.args[-1]}"
+        if code in _REFUSED:
+            return LoginRefused(f"the login failed ({code}: {text})", _LOGIN_DO)
+        if code in _RIGHT_MISSING:
+            return Blind(f"a right is missing ({code}: {text})", _PROCESS)
+        return Unreachable(f"{code}: {text}", "See whether the server runs, and listens there; read its log.")
 
 
 def _state(cursor: Any, database: str) -> State:
@@ -127,12 +108,3 @@ def _tried(missing: list[Missing], what: str, ask: Callable[[], float | None]) -
             raise
         missing.append(Missing(what, str(fault.args[-1]), _PROCESS))
         return None
-
-
-def _fault(fault: Any) -> Unreachable | Blind:
-    code, text = fault.args[0], f"{fault.args[-1]}"
-    if code in _REFUSED:
-        return LoginRefused(f"the login failed ({code}: {text})", _LOGIN_DO)
-    if code in _RIGHT_MISSING:
-        return Blind(f"a right is missing ({code}: {text})", _PROCESS)
-    return Unreachable(f"{code}: {text}", "See whether the server runs, and listens there; read its log.")

@@ -1,5 +1,4 @@
-"""PostgreSQL (driver: psycopg). One short connection per look: a kept one would stand in the way of whoever
-drops, renames or copies the database.
+"""PostgreSQL (driver: psycopg). One short connection per look.
 
 Least-privilege login: ``CREATE ROLE ucx_agent LOGIN PASSWORD '...'; GRANT pg_monitor TO ucx_agent;``
 """
@@ -9,19 +8,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any
 
-from agent.databases import (
-    CONNECT_S,
-    QUERY_S,
-    Blind,
-    DatabaseRule,
-    LoginRefused,
-    Missing,
-    State,
-    Unreachable,
-    no_driver,
-    number,
-    password_of,
-)
+from agent.databases import QUERY_S, Blind, LoginRefused, Missing, State, Unreachable, number
+from agent.databases.visit import VisitedDatabase
 
 _LOOK = """
 SELECT pg_database_size(current_database()),
@@ -46,38 +34,31 @@ _NOT_AUTHORISED = "28"
 _LOGIN_WORDS = ("password authentication failed", "no pg_hba.conf entry", "authentication failed")
 
 
-class PostgresqlDatabase:
+class PostgresqlDatabase(VisitedDatabase):
     """The watched database."""
 
-    def __init__(self, rule: DatabaseRule) -> None:
-        self._rule = rule
+    engine, driver = "postgresql", "psycopg"
 
-    def close(self) -> None:
-        """Nothing is kept."""
+    def _visit(self, login: dict[str, Any]) -> State:
+        import psycopg
 
-    def look(self) -> State:
-        """One look; raises Unreachable or Blind."""
-        try:
-            import psycopg
-        except ImportError:
-            raise no_driver("postgresql") from None
-        password = password_of(self._rule)
-        try:
-            with psycopg.connect(
-                host=self._rule.host,
-                port=self._rule.port,
-                user=self._rule.user,
-                password=password,
-                dbname=self._rule.database,
-                connect_timeout=CONNECT_S,
-                autocommit=True,
-                application_name="ucx-agent",
-                **_LINE,
-                options=f"-c default_transaction_read_only=on -c statement_timeout={QUERY_S * 1000}",
-            ) as conn:
-                return _state(conn)
-        except psycopg.Error as fault:
-            raise _fault(fault) from None
+        with psycopg.connect(
+            **login,
+            **_LINE,
+            dbname=self._rule.database,
+            application_name="ucx-agent",
+            options=f"-c default_transaction_read_only=on -c statement_timeout={QUERY_S * 1000}",
+        ) as conn:
+            return _state(conn)
+
+    def _fault(self, fault: Any) -> Unreachable | Blind:
+        text = " ".join(str(fault).split())
+        state = fault.sqlstate or ""
+        if state.startswith(_NOT_AUTHORISED) or any(words in text for words in _LOGIN_WORDS):
+            return LoginRefused(f"the login failed: {text}", _LOGIN_DO)
+        if state == "42501":
+            return Blind(f"a right is missing: {text}", "GRANT pg_monitor TO this login.")
+        return Unreachable(text, "See whether PostgreSQL runs, and listens there; read its log.")
 
 
 def _state(conn: Any) -> State:
@@ -92,13 +73,3 @@ def _state(conn: Any) -> State:
         )
         return State(latency_s, size=size, deadlocks=deadlocks, missing=(missing,))
     return State(latency_s, size=size, connections=connections, blocked=blocked, deadlocks=deadlocks)
-
-
-def _fault(fault: Any) -> Unreachable | Blind:
-    text = " ".join(str(fault).split())
-    state = fault.sqlstate or ""
-    if state.startswith(_NOT_AUTHORISED) or any(words in text for words in _LOGIN_WORDS):
-        return LoginRefused(f"the login failed: {text}", _LOGIN_DO)
-    if state == "42501":
-        return Blind(f"a right is missing: {text}", "GRANT pg_monitor TO this login.")
-    return Unreachable(text, "See whether PostgreSQL runs, and listens there; read its log.")
