@@ -86,7 +86,8 @@ def router(
     routes = APIRouter(prefix="/v1/oncall", tags=["on-call rotas"])
     desk = Desk(pool, settings, clock, limit_s, alarm)
     _document_routes(routes, desk)
-    _reading_routes(routes, desk)
+    _schedule_routes(routes, desk)
+    _looking_routes(routes, desk)
     _changing_routes(routes, desk)
     rota_feeds.add_routes(routes, desk)
     return routes
@@ -111,12 +112,13 @@ def _document_routes(routes: APIRouter, desk: Desk) -> None:
             return {"rota_id": rota_id} | await desk.look(conn, "save")
 
 
-def _reading_routes(routes: APIRouter, desk: Desk) -> None:
+def _schedule_routes(routes: APIRouter, desk: Desk) -> None:
+    """Who is on call, now and then."""
+
     @routes.get("/schedules", summary="The schedules in force")
     async def schedules(request: Request) -> dict[str, Any]:
         staff(request, Role.READER)
-        async with desk.pool.connection() as conn:
-            stored = await desk.stored(conn)
+        stored = await desk.in_force()
         return {
             "rota_id": stored.rota_id,
             "schedules": [_schedule(s) for s in stored.rota.schedules.values()],
@@ -125,8 +127,7 @@ def _reading_routes(routes: APIRouter, desk: Desk) -> None:
     @routes.get("/who", summary="Who is on call at an instant")
     async def who(request: Request, at: Moment | None = None, schedule: Wanted = None) -> dict[str, Any]:
         staff(request, Role.READER)
-        async with desk.pool.connection() as conn:
-            stored = await desk.stored(conn)
+        stored = await desk.in_force()
         wanted, when = chosen(stored, schedule), at or desk.clock()
         return await asyncio.to_thread(view.who_view, wanted, when, stored.rota.names)
 
@@ -136,18 +137,20 @@ def _reading_routes(routes: APIRouter, desk: Desk) -> None:
     ) -> dict[str, Any]:
         staff(request, Role.READER)
         bounded(start, end)
-        async with desk.pool.connection() as conn:
-            stored = await desk.stored(conn)
+        stored = await desk.in_force()
         each = [await asyncio.to_thread(shifts, one, start, end) for one in chosen(stored, schedule)]
         found = [s for own in each for s in own if person in (None, s.person_key)]
         return {"shifts": [view.shift_view(shift, stored.rota.names) for shift in found]}
+
+
+def _looking_routes(routes: APIRouter, desk: Desk) -> None:
+    """What the schedules come to: gaps, and who carries how much."""
 
     @routes.get("/gaps", summary="Contracted time in which nobody can be reached")
     async def gaps(request: Request, start: Start, end: End) -> dict[str, Any]:
         staff(request, Role.READER)
         bounded(start, end)
-        async with desk.pool.connection() as conn:
-            stored = await desk.stored(conn)
+        stored = await desk.in_force()
         found = await asyncio.to_thread(rota_gaps, stored.rota, start, end)
         return {"gaps": [view.gap_view(gap) for gap in found]}
 
@@ -162,8 +165,7 @@ def _reading_routes(routes: APIRouter, desk: Desk) -> None:
         staff(request, Role.READER)
         bounded(start, end)
         days = _holidays(holidays)
-        async with desk.pool.connection() as conn:
-            stored = await desk.stored(conn)
+        stored = await desk.in_force()
         names, found = stored.rota.names, {}
         for one in chosen(stored, schedule):
             lines = await asyncio.to_thread(burdens, one, days, start, end)
@@ -177,15 +179,7 @@ def _reading_routes(routes: APIRouter, desk: Desk) -> None:
             look = await newest(conn)
         if look is None:
             raise NotFound("Nobody has looked for gaps yet.")
-        found = [view.gap_view(gap) for gap in look.gaps]
-        span = {"from": view.stamp(look.start), "to": view.stamp(look.end)}
-        return {
-            "at": view.stamp(look.at),
-            "occasion": look.occasion,
-            **span,
-            "fault": look.fault,
-            "gaps": found,
-        }
+        return view.look_view(look)
 
 
 def _holidays(country: str) -> frozenset[date]:
@@ -226,8 +220,7 @@ def _changing_routes(routes: APIRouter, desk: Desk) -> None:
     async def import_absences(request: Request, person: KeyPath, source: KeyPath) -> dict[str, Any]:
         principal, now = staff(request, Role.SUPPORT), desk.clock()
         text = await text_of(request, MAX_BYTES * 2)
-        async with desk.pool.connection() as conn:
-            callee = (await desk.stored(conn)).rota.people.get(person)
+        callee = (await desk.in_force()).rota.people.get(person)
         if callee is None:
             raise NotFound(f"There is no active person '{person}'.")
         task = Task(text, person, callee.zone, now - timedelta(days=30), now + LONGEST)

@@ -57,6 +57,11 @@ class Desk:
             raise NotFound("No rota is in force yet: PUT one to /v1/oncall/rota.")
         return found
 
+    async def in_force(self) -> Stored:
+        """The same over a connection that is given back before anything is worked out. Raises NotFound."""
+        async with self.pool.connection() as conn:
+            return await self.stored(conn)
+
     async def look(self, conn: Conn, occasion: Occasion = "change") -> dict[str, Any]:
         """Look for gaps after a change, and say what was found."""
         found = await gap_check(conn, self.clock, occasion, alarm=self.alarm)

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from oncall.fairness import Burden
 from oncall.gaps import Gap
 from oncall.schedule import OnCall, Schedule, Shift, in_order, who
+from oncall.watch import Look
 
 Names = Mapping[str, str]
 
@@ -55,6 +56,18 @@ def gap_view(gap: Gap) -> dict[str, Any]:
         "end": stamp(gap.end),
         "seconds": int((gap.end - gap.start).total_seconds()),
         "reason": gap.reason,
+    }
+
+
+def look_view(look: Look) -> dict[str, Any]:
+    """What a look for gaps found."""
+    return {
+        "at": stamp(look.at),
+        "occasion": look.occasion,
+        "from": stamp(look.start),
+        "to": stamp(look.end),
+        "fault": look.fault,
+        "gaps": [gap_view(gap) for gap in look.gaps],
     }
 
 
