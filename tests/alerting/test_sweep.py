@@ -46,6 +46,31 @@ def _minute(at: datetime) -> float:
     return (at - START).total_seconds() / 60
 
 
+async def customers(pool: Pool, count: int, *, hosts: int) -> list[HostScope]:
+    """So many customers with so many hosts each."""
+    return [scope for n in range(count) for scope in await seed(pool, hosts=hosts, tenant=f"t{n}")]
+
+
+async def run_full(pool: Pool, scopes: list[HostScope], *, apart_s: float = 0) -> None:
+    """On each host, one ``apart_s`` seconds after the other, SQL Server tells that a database is full."""
+    evaluator = await evaluator_in(pool)
+    for number, scope in enumerate(scopes):
+        at = START + minutes(number * apart_s / 60)
+        await ingest(pool, evaluator, scope, [event(at, "MSSQLSERVER", "1105", "no space")], at)
+
+
+_POISON = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$;
+CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON alert FOR EACH ROW WHEN (NEW.tenant_id = 1)
+EXECUTE FUNCTION refuse()"""
+
+
+async def poison(pool: Pool) -> None:
+    """From now on no alert of the first customer can be written."""
+    async with pool.connection() as conn:
+        await conn.execute(_POISON.encode())
+
+
 async def test_a_silent_agent_is_told_worsens_and_ends_after_three_reports(pool: Pool) -> None:
     """P3 past 5 minutes, P2 past 10, over with the third report; the reason is readable."""
     scopes = await seed(pool)
@@ -94,9 +119,7 @@ async def test_a_silent_cluster_is_one_p1_and_hides_its_hosts(pool: Pool) -> Non
 async def test_our_own_outage_pages_operations_once_and_nobody_else(pool: Pool) -> None:
     """30 % of all hosts, of several deployments, silent at once: held back, one alarm of our own; when they
     are back it ends, and no alert was ever made."""
-    scopes = []
-    for number in range(7):
-        scopes += await seed(pool, hosts=3, tenant=f"t{number}")
+    scopes = await customers(pool, 7, hosts=3)
     watch = Watch(pool)
     await watch.until(2, scopes)
     await watch.until(20, scopes[7:])
@@ -113,9 +136,7 @@ async def test_our_own_outage_pages_operations_once_and_nobody_else(pool: Pool) 
 
 async def test_a_person_can_release_what_is_held_back(pool: Pool) -> None:
     """After the release the silent hosts are told, and no second alarm is made of the same silence."""
-    scopes = []
-    for number in range(4):
-        scopes += await seed(pool, hosts=2, tenant=f"t{number}")
+    scopes = await customers(pool, 4, hosts=2)
     watch = Watch(pool)
     await watch.until(2, scopes)
     await watch.until(15, scopes[5:])
@@ -153,10 +174,9 @@ async def test_a_door_that_does_not_answer_holds_every_silence(pool: Pool) -> No
 
 async def test_an_event_alert_ends_by_itself_when_it_has_been_quiet(pool: Pool) -> None:
     """Error 1105 is over an hour after the last one, although the host sends nothing more."""
-    (scope,) = await seed(pool)
+    scopes = await seed(pool)
     watch = Watch(pool)
-    evaluator = await evaluator_in(pool)
-    await ingest(pool, evaluator, scope, [event(START, "MSSQLSERVER", "1105", "no space")], START)
+    await run_full(pool, scopes)
     watch.now = START + minutes(59)
     await watch.sweep.due()
     assert len(await watch.story()) == 1
@@ -170,10 +190,9 @@ async def test_an_event_alert_ends_by_itself_when_it_has_been_quiet(pool: Pool) 
 
 async def test_a_host_taken_out_of_service_leaves_no_open_alert(pool: Pool) -> None:
     """Its alerts end as stale with that reason, and it is not missed any more."""
-    (scope,) = await seed(pool)
+    scopes = await seed(pool)
     watch = Watch(pool)
-    evaluator = await evaluator_in(pool)
-    await ingest(pool, evaluator, scope, [event(START, "MSSQLSERVER", "1105")], START)
+    await run_full(pool, scopes)
     async with pool.connection() as conn:
         await conn.execute("UPDATE host SET retired_at = now()")
     watch.now = START + minutes(20)
@@ -202,12 +221,6 @@ async def test_a_job_that_fails_does_not_stop_the_others(
     assert "broken failed" in caplog.text
 
 
-_POISON = """
-CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$;
-CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON alert FOR EACH ROW WHEN (NEW.tenant_id = 1)
-EXECUTE FUNCTION refuse()"""
-
-
 async def test_a_customer_whose_alerts_cannot_be_written_keeps_no_other_unwatched(
     pool: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -216,11 +229,8 @@ async def test_a_customer_whose_alerts_cannot_be_written_keeps_no_other_unwatche
 
     Broken twin: with one failure ending the job, nobody behind it is ever looked at (seen to fail)."""
     scopes = await seed(pool) + await seed(pool, tenant="beta")
-    evaluator = await evaluator_in(pool)
-    for scope in scopes:
-        await ingest(pool, evaluator, scope, [event(START, "MSSQLSERVER", "1105", "no space")], START)
-    async with pool.connection() as conn:
-        await conn.execute(_POISON.encode())
+    await run_full(pool, scopes)
+    await poison(pool)
     watch = Watch(pool)
     watch.now = START + minutes(61)
     await watch.sweep.due()
@@ -242,12 +252,8 @@ async def test_however_many_of_a_customers_hosts_fail_those_behind_them_are_look
     Broken twin: always read from the longest due on, the first page comes again and again (seen to fail)."""
     monkeypatch.setattr(sweep, "BATCH", 2)
     scopes = await seed(pool, hosts=2) + await seed(pool, tenant="beta")
-    evaluator = await evaluator_in(pool)
-    for second, scope in enumerate(scopes):
-        at = START + minutes(second / 60)
-        await ingest(pool, evaluator, scope, [event(at, "MSSQLSERVER", "1105", "no space")], at)
-    async with pool.connection() as conn:
-        await conn.execute(_POISON.encode())
+    await run_full(pool, scopes, apart_s=1)
+    await poison(pool)
     watch = Watch(pool)
     watch.now = START + minutes(62)
     await watch.sweep.due()
