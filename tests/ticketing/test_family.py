@@ -50,10 +50,10 @@ class Crossing:
         self._patch.setattr(module, name, stopped)
         return reached
 
-    async def meet(self, *works: tuple[Work, asyncio.Event]) -> None:
-        """Begin them one after the other, then let both go on. Raises what either raises."""
+    async def meet(self, first: str, **works: tuple[Work, asyncio.Event]) -> None:
+        """Begin the one named ``first``, then the other, then let both go on. Raises what either raises."""
         tasks = []
-        for work, reached in works:
+        for work, reached in (works.pop(first), *works.values()):
             tasks.append(asyncio.ensure_future(work()))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(reached.wait(), 0.5)
@@ -101,11 +101,11 @@ async def test_a_child_that_worsens_and_its_parents_taking_never_lock_each_other
     disk, parent = await _family(world)
     await disk.goes("firing", priority=worse)
     crossing = Crossing(monkeypatch)
-    works = [
-        (_desk(world, disk), crossing.stop(family, "leave_parent")),
-        (_person(world, parent), crossing.stop(family, "take_along")),
-    ]
-    await crossing.meet(*(works if first == "desk" else reversed(works)))
+    await crossing.meet(
+        first,
+        desk=(_desk(world, disk), crossing.stop(family, "leave_parent")),
+        person=(_person(world, parent), crossing.stop(family, "take_along")),
+    )
     rows = await world.rows("SELECT taken_at IS NULL, priority, parent_id FROM ticket ORDER BY ticket_id")
     stays = first == "desk" and worse == 2
     assert rows == [(False, 2, None), (first == "desk" and worse == 1, worse, 1 if stays else None)]
@@ -129,11 +129,11 @@ async def test_an_alert_that_worsens_and_ends_at_once_locks_its_storm_before_its
     await disk.goes("firing", priority=2)
     await disk.goes("resolved")
     crossing = Crossing(monkeypatch)
-    works = [
-        (_desk(world, disk), crossing.stop(alerts, "_ended")),
-        (_person(world, parent), crossing.stop(family, "take_along")),
-    ]
-    await crossing.meet(*(works if first == "desk" else reversed(works)))
+    await crossing.meet(
+        first,
+        desk=(_desk(world, disk), crossing.stop(alerts, "_ended")),
+        person=(_person(world, parent), crossing.stop(family, "take_along")),
+    )
     rows = await world.rows("SELECT priority, recovered_at IS NULL FROM ticket ORDER BY ticket_id")
     assert rows == [(2, True), (2, False)]
     assert await world.rows(
@@ -174,11 +174,11 @@ async def test_a_storm_that_is_looked_at_and_an_end_of_it_never_lock_each_other_
             await many.settle(conn, settings, world.now, [(ends.tenant_id, ends.alert_id)])
 
     crossing = Crossing(monkeypatch)
-    works = [
-        (look, crossing.stop(casebook, "load_free", after=True)),
-        (settle, crossing.stop(many, "claim", after=True)),
-    ]
-    await crossing.meet(*(works if first == "look" else reversed(works)))
+    await crossing.meet(
+        first,
+        look=(look, crossing.stop(casebook, "load_free", after=True)),
+        end=(settle, crossing.stop(many, "claim", after=True)),
+    )
     await world.round()
     assert await world.rows("SELECT alert_id FROM ticket_alert WHERE firing AND ticket_id <> %s", key[1]) == [
         (stays.alert_id,)
