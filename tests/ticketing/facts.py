@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from ticketing.clock import ClockState, compute
 from ticketing.history import ClockEvent, Kind
 from ticketing.releases import load_releases
 from ticketing.terms import Terms, resolve
@@ -58,3 +59,8 @@ def priority(when: datetime, to: int) -> ClockEvent:
 
 def texts(reasons: Sequence[object]) -> list[str]:
     return [str(reason) for reason in reasons]
+
+
+def state(history: list[ClockEvent], now: str) -> ClockState:
+    """The clock of that history at that time in Rome."""
+    return compute(RELEASE, history, at(now))

@@ -15,7 +15,7 @@ from ticketing.policy import Channel
 from ticketing.terms import with_plan
 
 from .facts import RELEASE, at, event, opened, paused, priority, terms, wall
-from .test_clock import LATER, histories, moment
+from .history_strategies import LATER, histories, moment
 
 TEAM, REGIONAL, MANAGER, TOP = (
     "Support team",

@@ -16,7 +16,7 @@ from ticketing.reason_texts import TEMPLATES
 from ticketing.terms import with_plan
 
 from .facts import RELEASE, at, event, opened, paused, priority, terms, texts
-from .test_clock import LATER, histories, moment
+from .history_strategies import LATER, histories, moment
 
 
 def told(history: list[ClockEvent], now: str | None = None) -> list[str]:
