@@ -10,12 +10,14 @@ from agent.spool import Spool
 from agent.store import Stored
 from tests.agent.collector import AGENT
 from wire import layout as wire_layout
-from wire.batch import Frame
+from wire.batch import Event, Frame, FrameBatch, Severity
 from wire.layout import Layout, Series
+from wire.validate import decode_batch
 
 NOW_MS = 1_760_000_000_000
 LAYOUT = wire_layout.encode(Layout(1, 15.0, (Series("system.cpu.utilization"), Series("a.b"))))
 DIGEST = wire_layout.digest(LAYOUT)
+EVENT = Event(NOW_MS, "ucx-agent", "agent.start", Severity.INFO, "hello")
 
 
 class WoundClock:
@@ -49,6 +51,13 @@ def drain(spool: Spool) -> list[Stored]:
         taken.append(batch)
         spool.delivered(batch)
     return taken
+
+
+def frames_of(batch: Stored) -> list[Frame]:
+    """The frames in a batch of frames."""
+    content = decode_batch(batch.body)
+    assert isinstance(content, FrameBatch)
+    return content.frames
 
 
 def by_name(reading: Reading) -> dict[str, float | None]:
