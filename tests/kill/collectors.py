@@ -28,7 +28,8 @@ from alerting.evaluate import FrameInput, HostScope, HostState, evaluate, load_e
 from alerting.evaluator import Evaluator
 from collector.pending import at
 from collector.published import frames_between
-from tests.kill.collectors_world import COLLECTORS, RACER, CollectorsWorld, Connection
+from tests.kill.collectors_world import COLLECTORS, RACER, CollectorsWorld
+from tests.kill.ground import Connection
 from tests.kill.nomad import Acknowledged, Nomad
 from wire import layout as wire_layout
 from wire.clock import utcnow

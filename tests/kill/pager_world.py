@@ -9,57 +9,40 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 import psycopg
-import yaml
 
-from oncall.simulator.__main__ import DEMO_NUMBER, DEMO_SID, DEMO_TOKEN
-from storage.embedded import EmbeddedServer
-from storage.migrate import migrate
-from tests.oncall.world import Registry, free_port
+from tests.kill.ground import Ground, wait_for
+from tests.oncall.world import Registry
 
-HERE = Path(__file__).parent
 PAGERS = ("pager-a", "pager-b")
 COMPANIES = ("phones", "fallback")
-READY_S = 60.0
 PAST_CAP_S = 10
 """Pause between the auditor's calls once it has made the calls of an hour."""
 
 
-class PagerWorld:
+class PagerWorld(Ground):
     """All processes of one run. ``twin`` names a broken design for the pagers to run."""
 
     def __init__(self, twin: str | None, seed: int) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="ucx-kill-"))
-        self.directory.chmod(0o755)
-        self.server = EmbeddedServer(self.directory / "db")
-        self.ports = {name: free_port() for name in (*PAGERS, *COMPANIES, "auditor")}
-        self.url = ""
-        self._twin = twin
+        super().__init__((*PAGERS, *COMPANIES, "auditor"), twin)
         self._seed = seed
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def build(self, fault_rate: float) -> None:
         """Start everything; returns when both pagers answer."""
-        self.url = self.server.start()
-        migrate(self.url)
+        self.start_database()
         registry = Registry(self.url)
         for number, key in enumerate(("anna", "ben", "carla"), start=1):
             registry.person(key, f"+39058400000{number}")
         registry.request("nothing yet")
         registry.run("DELETE FROM page_request")
         for name in (*COMPANIES, *PAGERS, "auditor"):
-            self._spawn(name)
+            self.spawn(name)
         for name in COMPANIES:
             wait_for(f"{self.address(name)}/state")
         chaos = {"rate": fault_rate, "seed": self._seed, "s": 0.3}
@@ -69,10 +52,6 @@ class PagerWorld:
         for name in PAGERS:
             wait_for(f"{self.address(name)}/readyz")
 
-    def address(self, name: str) -> str:
-        """Where a process listens."""
-        return f"http://127.0.0.1:{self.ports[name]}"
-
     def breach(self, number: int) -> None:
         """One more critical alert, its ticket, and a page request."""
         registry = Registry(self.url)
@@ -81,32 +60,14 @@ class PagerWorld:
 
     # -- processes --------------------------------------------------------------------------------
 
-    def _words(self, name: str) -> list[str]:
+    def words(self, name: str) -> list[str]:
+        """Of a phone company, the auditor, or a pager."""
         if name in COMPANIES:
-            words = ["-m", "oncall.simulator", "--port", str(self.ports[name]), "--auto-answer", "--quiet"]
-            journal = str(self.directory / f"{name}.jsonl")
-            return [*words, "--after", "0.5", "--speed", "0.05", "--journal", journal]
+            return self._phones(name, self.directory / f"{name}.jsonl", 0.5)
         if name == "auditor":
-            return [
-                "-m",
-                "ucx_proactive.main",
-                "audit",
-                "--config",
-                str(self._auditor()),
-                "--database-url",
-                self.url,
-            ]
-        module = ["-m", "tests.kill.pager_twins", self._twin] if self._twin else ["-m", "ucx_proactive.main"]
-        return [*module, "serve", "--config", str(self._config(name))]
-
-    def _provider(self, name: str) -> dict[str, str]:
-        own = {
-            "name": name,
-            "base_url": self.address(name),
-            "account_sid": DEMO_SID,
-            "auth_token": DEMO_TOKEN,
-        }
-        return own | {"from_number": DEMO_NUMBER}
+            settings = str(self._auditor())
+            return ["-m", "ucx_proactive.main", "audit", "--config", settings, "--database-url", self.url]
+        return self._product("tests.kill.pager_twins", self._config(name))
 
     def _config(self, name: str) -> Path:
         oncall = {"providers": [self._provider("phones")], "persons": ["anna", "ben", "carla"], "poll_s": 0.1}
@@ -145,35 +106,6 @@ class PagerWorld:
         }
         return self._written("auditor", settings)
 
-    def _written(self, name: str, settings: dict[str, Any]) -> Path:
-        path = self.directory / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-        return path
-
-    def _spawn(self, name: str) -> None:
-        with (self.directory / f"{name}.log").open("ab") as log:
-            self._running[name] = subprocess.Popen(
-                [sys.executable, *self._words(name)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "UCX_DATABASE_URL": self.url},
-                cwd=HERE.parent.parent,
-                start_new_session=True,
-            )
-
-    def kill(self, name: str) -> None:
-        """SIGKILL, and start it again at once."""
-        self.end(name)
-        self._spawn(name)
-
-    def end(self, name: str) -> None:
-        """SIGKILL, and leave it dead."""
-        process = self._running.pop(name)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-
     def await_ready(self, name: str) -> None:
         """Until this pager works (again)."""
         self.revive()
@@ -188,18 +120,10 @@ class PagerWorld:
         os.kill(self._running[name].pid, signal.SIGCONT)
 
     def revive(self) -> None:
-        """Start again what has ended by itself."""
+        """Start again what has ended by itself, and what was left dead."""
         for name in (*PAGERS, "auditor"):
-            if name not in self._running or self._running[name].poll() is not None:
-                self._spawn(name)
-
-    def tear_down(self, *, keep: bool) -> None:
-        """Stop everything; the directory stays when there is something to look at."""
-        for name in list(self._running):
-            self.end(name)
-        self.server.stop("immediate")
-        if not keep:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            if not self._lives(name):
+                self.spawn(name)
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -233,14 +157,3 @@ INSERT INTO ticket_alert
 SELECT m.tenant_id, q.ticket_id, m.alert_id, true
 FROM made m JOIN page_request q ON q.tenant_id = %s AND q.page_request_id = %s RETURNING 1
 """
-
-
-def wait_for(url: str) -> None:
-    """Until it answers."""
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(url, timeout=2, trust_env=False).status_code == 200:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(f"{url} did not answer within {READY_S:.0f} s")
