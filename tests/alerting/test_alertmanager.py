@@ -9,8 +9,6 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,8 +21,8 @@ from alerting.settings import Settings
 from alerting.sweep import Sweep
 from storage.pool import Pool
 from tests.alerting.kit import START, evaluator_in, event, history, ingest, minutes, seed
+from tests.mounted import mounted
 from wire.access import Principal, Role
-from wire.problem import Problem
 
 STAFF = Principal("staff", Role.ADMIN)
 PUSHER = Principal("prometheus", Role.INTEGRATION, tenant_id=1, deployment_id=1)
@@ -41,18 +39,7 @@ class Api:
         self.now = START
         self.who = STAFF
         self.sweep = Sweep(pool, SETTINGS, lambda: self.now)
-        app = FastAPI()
-        app.include_router(router(pool, SETTINGS, lambda: self.now))
-
-        @app.middleware("http")
-        async def authenticate(request: Request, call_next: Any) -> Any:
-            request.state.principal = self.who
-            return await call_next(request)
-
-        @app.exception_handler(Problem)
-        async def answer(request: Request, problem: Problem) -> JSONResponse:
-            return JSONResponse(problem.body(), problem.status)
-
+        app = mounted(router(pool, SETTINGS, lambda: self.now), lambda: self.who)
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api/api/v2")
 
     async def push(self, *alerts: dict[str, Any], who: Principal = PUSHER) -> httpx.Response:

@@ -8,15 +8,13 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 
 from alerting.api import router
 from alerting.settings import Settings
 from storage.pool import Pool
 from tests.alerting.kit import START, evaluator_in, event, ingest, seed
+from tests.mounted import mounted
 from wire.access import Principal, Role
-from wire.problem import Problem
 
 ADMIN = Principal("admin", Role.ADMIN)
 
@@ -26,18 +24,7 @@ class Api:
 
     def __init__(self, pool: Pool) -> None:
         self.who = ADMIN
-        app = FastAPI()
-        app.include_router(router(pool, Settings(), lambda: START))
-
-        @app.middleware("http")
-        async def authenticate(request: Request, call_next: Any) -> Any:
-            request.state.principal = self.who
-            return await call_next(request)
-
-        @app.exception_handler(Problem)
-        async def answer(request: Request, problem: Problem) -> JSONResponse:
-            return JSONResponse(problem.body(), problem.status)
-
+        app = mounted(router(pool, Settings(), lambda: START), lambda: self.who)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
 
     async def get(self, path: str, who: Principal = ADMIN, **params: Any) -> httpx.Response:

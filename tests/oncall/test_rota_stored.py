@@ -9,9 +9,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 from icalendar import Calendar
 from psycopg.types.json import Jsonb
 
@@ -23,8 +21,8 @@ from oncall.rota_file import BadRota
 from oncall.settings import Settings
 from oncall.watch import Look, daily, gap_check, newest, run
 from storage.pool import Pool, open_pool
+from tests.mounted import mounted
 from wire.access import Principal, Role
-from wire.problem import Problem
 
 GOOD = (Path(__file__).parent / "rota_files" / "three-theatres.yaml").read_text()
 NO_GAPS = GOOD.partition("absences:")[0] + "policies:" + GOOD.partition("policies:")[2]
@@ -136,26 +134,9 @@ async def test_the_daily_look_happens_once_a_day_whoever_comes(staffed):
 
 
 def app(pool: Pool, principal: Principal) -> FastAPI:
-    """Our routes as composition serves them: with a caller, and problems as problem+json."""
-    made = FastAPI()
-    made.include_router(
-        rota_api.router(pool, Settings(public_url="https://x.example"), clock, alarm=Alarms())
-    )
-
-    @made.middleware("http")
-    async def caller(request: Request, call_next):
-        request.state.principal = principal
-        return await call_next(request)
-
-    @made.exception_handler(Problem)
-    async def problem(_: Request, error: Problem) -> Response:
-        return JSONResponse(error.body(), error.status)
-
-    @made.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        return JSONResponse({"detail": str(error)}, 422)
-
-    return made
+    """Our routes as composition serves them."""
+    routes = rota_api.router(pool, Settings(public_url="https://x.example"), clock, alarm=Alarms())
+    return mounted(routes, lambda: principal)
 
 
 @pytest.fixture

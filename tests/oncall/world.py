@@ -17,16 +17,15 @@ import msgspec
 import psycopg
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 
 from oncall import pager
 from oncall.api import router
 from oncall.settings import Settings, VoiceProvider
 from oncall.simulator.__main__ import DEMO_NUMBER, DEMO_SID, DEMO_TOKEN
 from storage.pool import Pool
+from tests.mounted import mounted
 from wire.access import Principal, Role
 from wire.clock import Clock, utcnow
-from wire.problem import CONTENT_TYPE, Problem
 
 ANNA, BEN, CARLA = "+390584000001", "+390584000002", "+390584000003"
 
@@ -143,21 +142,7 @@ STAFF = Principal("sofia", Role.SUPPORT)
 
 def web(pool: Pool, settings: Settings, principal: Principal = STAFF, clock: Clock = utcnow) -> FastAPI:
     """Our routes as composition mounts them."""
-    app = FastAPI()
-    app.include_router(router(pool, settings, clock))
-
-    @app.middleware("http")
-    async def authenticated(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        request.state.principal = principal
-        return await call_next(request)
-
-    @app.exception_handler(Problem)
-    async def problem(request: Request, error: Problem) -> Response:
-        return JSONResponse(error.body(), error.status, error.headers(), CONTENT_TYPE)
-
-    return app
+    return mounted(router(pool, settings, clock), lambda: principal)
 
 
 @asynccontextmanager

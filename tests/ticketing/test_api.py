@@ -8,14 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 
 from storage.pool import Pool
+from tests.mounted import mounted
 from ticketing.api import router
 from wire.access import Principal, Role
-from wire.problem import Problem
 
 from .desk_world import CONTRACTS, World, registry
 
@@ -29,16 +26,7 @@ class Desk:
     def __init__(self, world: World) -> None:
         self.world = world
         self.principal = SUPPORT
-        app = FastAPI()
-        app.include_router(router(world.pool, world.settings, world.clock))
-        app.add_exception_handler(Problem, _problem)
-        app.add_exception_handler(RequestValidationError, _invalid)
-
-        @app.middleware("http")
-        async def authenticate(request: Request, call_next: Any) -> Any:
-            request.state.principal = self.principal
-            return await call_next(request)
-
+        app = mounted(router(world.pool, world.settings, world.clock), lambda: self.principal)
         transport = httpx.ASGITransport(app, raise_app_exceptions=True)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://desk")
 
@@ -65,15 +53,6 @@ class Desk:
             "title": "No calls",
         }
         return await self.post("/tickets", **fields | body)
-
-
-async def _problem(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Problem)
-    return JSONResponse(error.body(), error.status)
-
-
-async def _invalid(_request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": str(error).encode("utf-8", "replace").decode()}, 422)
 
 
 @pytest.fixture
