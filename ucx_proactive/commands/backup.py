@@ -10,7 +10,7 @@ import typer
 
 from storage.backup import BackupError, backup, verify
 from storage.faults import EmbeddedError
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir
+from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir
 from ucx_proactive.database import join
 from wire.clock import utcnow
 
@@ -22,7 +22,7 @@ def backup_(
     folder: Annotated[Path, typer.Argument(help="Where to put it: a folder that does not exist yet.")],
     check: Annotated[bool, typer.Option("--verify", help="Check an existing backup instead.")] = False,
     database_url: DatabaseUrl = None,
-    data_dir: DataDir = Path("ucx-data"),
+    data_dir: DataDir = HERE,
 ) -> None:
     """Copy the whole database into a folder, while everything goes on, and check the copy."""
     try:

@@ -6,14 +6,13 @@ import getpass
 import json
 import re
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from collector.enrolment import issue_token
 from storage.pool import Pool
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
+from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir, with_database
 from wire.clock import utcnow
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -28,7 +27,7 @@ def enrol_token(
     ttl: Annotated[str, typer.Option(help="How long it lives: 30m, 24h, 7d.")] = "24h",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     database_url: DatabaseUrl = None,
-    data_dir: DataDir = Path("ucx-data"),
+    data_dir: DataDir = HERE,
 ) -> None:
     """Make a token that enrols one agent of one deployment. It is shown once."""
     life = _life(ttl)

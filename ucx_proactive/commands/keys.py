@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +11,7 @@ import typer
 from collector import keys
 from collector.keys import KeyRow
 from storage.pool import Pool
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
+from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir, with_database
 from wire.access import Role
 from wire.clock import utcnow
 
@@ -22,7 +21,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-HERE = Path("ucx-data")
 
 
 @app.command()

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from alerting.imports_api import CalendarBody, ImportView, imported
 from alerting.mutes_api import deployment_zone, mutes_tenant
 from storage.pool import Pool
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
+from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir, with_database
 from wire.access import Principal, Role
 from wire.clock import utcnow
 from wire.problem import Unprocessable
@@ -39,7 +39,7 @@ def import_calendar(
     by: Annotated[str, typer.Option(help="Who imports it, for the record.")] = "command line",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     database_url: DatabaseUrl = None,
-    data_dir: DataDir = Path("ucx-data"),
+    data_dir: DataDir = HERE,
 ) -> None:
     """Take PATH's events for maintenance windows of a deployment. Imported again, what changed is changed,
     and what it no longer has is ended. Ends with 1, and every fault, when it cannot be accepted."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import psycopg
@@ -10,7 +9,7 @@ import typer
 
 from storage import migrate as migrations
 from storage.faults import EmbeddedError
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir
+from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir
 from ucx_proactive.database import join
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -19,9 +18,7 @@ DryRun = Annotated[bool, typer.Option("--plan", help="Show what would be applied
 
 
 @app.command("migrate")
-def migrate(
-    dry_run: DryRun = False, database_url: DatabaseUrl = None, data_dir: DataDir = Path("ucx-data")
-) -> None:
+def migrate(dry_run: DryRun = False, database_url: DatabaseUrl = None, data_dir: DataDir = HERE) -> None:
     """Bring the database's tables up to date.
 
     Safe at any time and from several places at once: one process applies, the others wait. `serve` does the

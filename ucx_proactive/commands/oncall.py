@@ -27,7 +27,7 @@ from storage.pool import Pool
 from ucx_proactive.commands import oncall_pins, oncall_watch
 from ucx_proactive.commands.oncall_apply import apply
 from ucx_proactive.commands.oncall_timeline import timeline
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir, counted, with_database
+from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir, counted, with_database
 from ucx_proactive.contract import contract_limit_s
 from wire.clock import utcnow
 
@@ -36,7 +36,6 @@ oncall_watch.add_to(app)
 app.add_typer(oncall_pins.app, name="pin")
 app.command("timeline")(timeline)
 app.command("apply")(apply)
-HERE = Path("ucx-data")
 LONGEST = timedelta(days=800)
 SHIFTS_AHEAD, GAPS_AHEAD = timedelta(days=30), timedelta(days=90)
 """How far the lists reach where no end is given."""

@@ -16,11 +16,9 @@ from oncall.roster import Conn, R, RefusedRota, load, save
 from oncall.rota_file import BadRota
 from oncall.watch import AHEAD, Look, gap_check
 from storage.pool import Pool
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir, counted, with_database
+from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir, counted, with_database
 from ucx_proactive.contract import contract_limit_s
 from wire.clock import utcnow
-
-HERE = Path("ucx-data")
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -17,13 +17,12 @@ from oncall.pin import shown
 from oncall.pins import Place
 from oncall.settings import Settings
 from storage.pool import Pool
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
+from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir, with_database
 from ucx_proactive.settings import BadSettings, load
 from wire.clock import utcnow
 
 app = typer.Typer(help="PINs with which customers reach on-call by telephone.", no_args_is_help=True)
 T = TypeVar("T")
-HERE = Path("ucx-data")
 Config = Annotated[
     Path | None,
     typer.Option("--config", envvar="UCX_CONFIG", help="Settings of 'serve' (oncall.pin_secret)."),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
@@ -17,10 +16,9 @@ from oncall.published import Wanted
 from storage.pool import Pool
 from ticketing import reading
 from ticketing.errors import NoSuchTicket
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
+from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir, with_database
 from wire.clock import utcnow
 
-HERE = Path("ucx-data")
 Document = dict[str, Any]
 
 

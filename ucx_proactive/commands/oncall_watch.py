@@ -16,11 +16,10 @@ from oncall.drill import Drill, NoTest, Phone, Test
 from oncall.synthetic import Progress
 from storage.pool import Pool
 from ucx_proactive import synthetic
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
+from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir, with_database
 from ucx_proactive.settings import BadSettings, Rooms, load
 from wire.clock import utcnow
 
-HERE = Path("ucx-data")
 Config = Annotated[
     Path | None,
     typer.Option("--config", envvar="UCX_CONFIG", help="Settings of 'serve' (YAML): provider, public URL."),

@@ -13,7 +13,7 @@ from storage.pool import Pool
 from ticketing.registry import Registry, RegistryError
 from ticketing.registry_file import apply_file, example_text, parse, plan_file
 from ticketing.registry_plan import Change, doubts, readable
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir, counted, with_database
+from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir, counted, with_database
 from wire.clock import utcnow
 
 app = typer.Typer(
@@ -22,7 +22,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-HERE = Path("ucx-data")
 File = Annotated[Path, typer.Argument(help="The registry document (YAML).", exists=True, dir_okay=False)]
 
 

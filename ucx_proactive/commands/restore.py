@@ -14,7 +14,7 @@ from storage.backup import BackupError, Manifest, restore
 from storage.faults import EmbeddedError
 from storage.migrate import MigrationError, migrate
 from storage.pool import open_pool
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir
+from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir
 from ucx_proactive.database import join
 from wire.clock import utcnow
 
@@ -25,7 +25,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def restore_(
     folder: Annotated[Path, typer.Argument(help="The backup.", exists=True, file_okay=False)],
     database_url: DatabaseUrl = None,
-    data_dir: DataDir = Path("ucx-data"),
+    data_dir: DataDir = HERE,
 ) -> None:
     """Fill an empty database, or a new data directory, from a backup.
 

@@ -21,7 +21,7 @@ from alerting.ruletest import Case, parse_cases, run_case, uncovered
 from alerting.ruletext import explained, listed, untold
 from alerting.trial import AT_ONCE, Comparison, Trial, read_csv, scope_of
 from storage.pool import Pool
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
+from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir, with_database
 
 T = TypeVar("T")
 
@@ -37,7 +37,6 @@ Rules = Annotated[
     Path | None,
     typer.Option("--rules", help="Rule pack to work with instead of the shipped one.", dir_okay=False),
 ]
-DATA_DIR = Path("ucx-data")
 
 
 @app.command()
@@ -115,7 +114,7 @@ def load(
         bool, typer.Option("--shadow", help="Only on trial, beside the pack in force: it bothers nobody.")
     ] = False,
     database_url: DatabaseUrl = None,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir = HERE,
 ) -> None:
     """Put a pack in force: collectors take it with their next commit. State of unchanged rules is kept."""
     text = default_document() if path is None else _text(path)
@@ -133,7 +132,7 @@ def load(
 def shadow_report(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     database_url: DatabaseUrl = None,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir = HERE,
 ) -> None:
     """Show what the pack on trial would have done, beside the one in force. Ends with 1 if there is none."""
 
@@ -148,7 +147,7 @@ def shadow_report(
 
 
 @trials.command(name="stop")
-def shadow_stop(database_url: DatabaseUrl = None, data_dir: DataDir = DATA_DIR) -> None:
+def shadow_stop(database_url: DatabaseUrl = None, data_dir: DataDir = HERE) -> None:
     """End the trial. Ends with 1 if there is none."""
 
     async def work(pool: Pool) -> bool:
@@ -171,7 +170,7 @@ def explain(
     host: Annotated[str, typer.Option(help="Name of the host.")],
     rule: Annotated[str | None, typer.Option(help="One rule only.")] = None,
     database_url: DatabaseUrl = None,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir = HERE,
 ) -> None:
     """Show the rules as they are in force for a host, and which override says so."""
 
@@ -209,7 +208,7 @@ def replay(
     tenant: Annotated[str | None, typer.Option(help="Key of the tenant. [all]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     database_url: DatabaseUrl = None,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir = HERE,
 ) -> None:
     """Try a pack on history, against the rules in force (with --csv: the shipped ones)."""
     tried = _pack(rules).rules
@@ -252,7 +251,7 @@ def override(
     host: Annotated[str | None, typer.Option(help="Name of a host. [all]")] = None,
     by: Annotated[str, typer.Option(help="Who sets it, for the record.")] = "command line",
     database_url: DatabaseUrl = None,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir = HERE,
 ) -> None:
     """Set another threshold for a tenant, a deployment or a host, in place of the one set there before."""
     text = _text(path)
@@ -273,7 +272,7 @@ def unset(
     deployment: Annotated[str | None, typer.Option(help="Key of a deployment.")] = None,
     host: Annotated[str | None, typer.Option(help="Name of a host.")] = None,
     database_url: DatabaseUrl = None,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir = HERE,
 ) -> None:
     """Take an override out of force. Ends with 1 if there is none."""
 

@@ -26,6 +26,8 @@ DataDir = Annotated[
     Path,
     typer.Option("--data-dir", envvar="UCX_DATA_DIR", help="Where our own database lives.", file_okay=False),
 ]
+HERE = Path("ucx-data")
+"""Default of ``--data-dir``: where the command is called, as that of ``serve`` is."""
 
 
 def with_database(work: Callable[[Pool], Awaitable[T]], database_url: str | None, data_dir: Path) -> T:

@@ -10,7 +10,7 @@ import typer
 
 from storage import stats
 from storage.pool import Pool
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
+from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir, with_database
 from ucx_proactive.retention import kept
 from ucx_proactive.settings import BadSettings, load
 
@@ -30,7 +30,7 @@ def _group() -> None:
 @app.command("stats")
 def stats_(
     database_url: DatabaseUrl = None,
-    data_dir: DataDir = Path("ucx-data"),
+    data_dir: DataDir = HERE,
     config: Annotated[
         Path | None,
         typer.Option("--config", envvar="UCX_CONFIG", help="Settings file (YAML): how long what is kept."),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -13,13 +12,12 @@ from ticketing import reading
 from ticketing.errors import TicketingError
 from ticketing.lifecycle import State
 from ticketing.published import TicketFilter
-from ucx_proactive.commands.shared import DatabaseUrl, DataDir, with_database
+from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir, with_database
 from wire.clock import utcnow
 
 app = typer.Typer(
     help="Look at tickets.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-HERE = Path("ucx-data")
 Tongue = Literal["it", "en", "fr", "de", "es", "pt", "ar"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
