@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 Looker = Callable[[], Awaitable[bool]]
 
 _ALARMS = timedelta(minutes=1)
+_PUT_BACK = timedelta(seconds=2)
+"""A clock that is put back by less changes nothing that matters."""
 _DOUBT_PAUSE = timedelta(seconds=2)
 """After a lost answer: time for the call's own callbacks to tell before we ask the list."""
 
@@ -91,10 +93,13 @@ class Pager:
         self._alarms_at = clock()
         """When to look next whether an alarm is over."""
         self._complained_at = clock() - _ALARMS
+        self._latest = clock()
+        """The latest time that our clock has told."""
 
     async def sync(self) -> bool:
         """Begin a paging for each new page request, end those whose request has ended."""
         now = self._clock()
+        await self._watch_clock(now)
         async with self._pool.connection() as conn, conn.transaction():
             if not self._settings.enabled:
                 self._complain("paging is switched off by a setting: nobody will be rung", now)
@@ -107,6 +112,16 @@ class Pager:
                 self._alarms_at = now + _ALARMS
                 await alarm.let_end(conn, now)
         return False
+
+    async def _watch_clock(self, now: datetime) -> None:
+        """A clock that was an hour ahead and is put right must not leave a phone silent for an hour."""
+        back = self._latest - now
+        if back > _PUT_BACK:
+            log.warning("our clock was put back by %s: so is what waits for it", back)
+            self._alarms_at = now
+            async with self._pool.connection() as conn, conn.transaction():
+                await store.put_back(conn, back, now)
+        self._latest = now if back > _PUT_BACK else max(now, self._latest)
 
     def _complain(self, text: str, now: datetime) -> None:
         """Loudly, but not at each of the looks: twice a second for a night is a full disk."""
@@ -170,7 +185,7 @@ class Pager:
         """Place the call; a verdict instead when the person's phone may not be rung now."""
         page = _new_page(claim.paging, move, self._clock())
         async with self._pool.connection() as conn, conn.transaction():
-            if not await store.is_mine(conn, claim):
+            if not await store.may_call(conn, claim, page.created_at):
                 return None
             bundle = await self._line(conn, claim, move, page.created_at)
             if not isinstance(bundle, Ring):
@@ -219,6 +234,11 @@ class Pager:
             await store.tell(conn, page, now, "call", text, {"call_of": str(lead.page_id)})
 
     async def _wait(self, claim: Claim, move: Wait, lines: Lines) -> None:
+        if move.peek is not None:
+            news = await self._calls.ask(move.peek)
+            if news is not None and _is_progress(move.peek, news):
+                await self._record(claim, move.peek, news)
+                return
         held = next((person for person, line in lines.items() if isinstance(line, Hold)), None)
         now, paging = self._clock(), claim.paging
         since = paging.waiting_since if held is not None and held == paging.waiting_for else None

@@ -110,6 +110,8 @@ class Wait(msgspec.Struct, frozen=True):
 
     until: datetime
     reason: str
+    peek: Page | None = None
+    """A call to ask the provider after meanwhile: it may be over, and nobody told us."""
 
 
 class Advance(msgspec.Struct, frozen=True):
@@ -239,9 +241,19 @@ def _deadline(
         return
     until, otherwise, reason = _limit(page, target, settings)
     if now < until:
-        yield Wait(until, reason)
+        yield _meanwhile(page, until, reason, settings, now)
     elif otherwise is not None:
         yield Ask(page, otherwise, reason)
+
+
+def _meanwhile(page: Page, until: datetime, reason: str, settings: Settings, now: datetime) -> Wait:
+    """Somebody who listens presses a key or hangs up long before the time is up: looked after now and then.
+    One question per call, whatever it reads out."""
+    if page.state is not State.ANSWERED or page.bundle_id is not None:
+        return Wait(until, reason)
+    every = timedelta(seconds=settings.talk_look_s)
+    listening = now - (page.answered_at or page.created_at)
+    return Wait(min(until, now + every), reason, page if listening >= every else None)
 
 
 def _limit(page: Page, target: Target | None, s: Settings) -> tuple[datetime, State | None, str]:

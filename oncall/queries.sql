@@ -42,6 +42,28 @@ SELECT state FROM paging
 WHERE tenant_id = %(tenant_id)s AND page_request_id = %(page_request_id)s AND fence = %(fence)s
 FOR UPDATE
 
+-- name: lock_active
+-- All pagings under way, locked in a fixed order.
+SELECT FROM paging WHERE state = 'active' ORDER BY tenant_id, page_request_id FOR UPDATE
+
+-- name: pages_put_back
+-- Times that our clock told of calls before it was put back and that lie ahead now; their pagings are locked.
+UPDATE page g
+SET created_at = CASE WHEN g.created_at > %(now)s THEN least(%(now)s, g.created_at - %(back)s) ELSE g.created_at END,
+    placed_at = CASE WHEN g.placed_at > %(now)s THEN least(%(now)s, g.placed_at - %(back)s) ELSE g.placed_at END,
+    ringing_at = CASE WHEN g.ringing_at > %(now)s THEN least(%(now)s, g.ringing_at - %(back)s) ELSE g.ringing_at END,
+    answered_at = CASE WHEN g.answered_at > %(now)s THEN least(%(now)s, g.answered_at - %(back)s) ELSE g.answered_at END,
+    ended_at = CASE WHEN g.ended_at > %(now)s THEN least(%(now)s, g.ended_at - %(back)s) ELSE g.ended_at END
+FROM paging p
+WHERE p.state = 'active' AND (p.tenant_id, p.page_request_id) = (g.tenant_id, g.page_request_id)
+  AND greatest(g.created_at, g.placed_at, g.ringing_at, g.answered_at, g.ended_at) > %(now)s
+
+-- name: pagings_put_back
+-- Looks that wait for a time told by a clock that was put back: as much sooner, at the soonest now.
+UPDATE paging
+SET next_look_at = greatest(%(now)s, next_look_at - %(back)s), waiting_since = least(waiting_since, %(now)s)
+WHERE state = 'active' AND next_look_at > %(now)s
+
 -- name: release
 -- Gives the claim back with the next look and the position; news since the claim makes the look due at once.
 UPDATE paging

@@ -104,6 +104,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A call that does not ring within this is asked after, then taken as failed."""
     talk_s: Seconds = 90.0
     """How long a person who picked up may listen before the next is rung."""
+    talk_look_s: Seconds = 15.0
+    """How often the provider is asked meanwhile: the word that a call is over may be lost."""
     voicemail_grace_s: Seconds = 5.0
     """A machine's verdict may be wrong: this long the call may still bring a key."""
     message_wait_s: Seconds = 120.0

@@ -6,7 +6,7 @@ The one place where an acknowledgement is written: in the same commit as the sta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -54,7 +54,30 @@ def _claim(row: tuple[Any, ...]) -> Claim:
 
 async def is_mine(conn: Conn, claim: Claim) -> bool:
     """Whether the claim still stands; locks the paging if so."""
-    return await (await conn.execute(Q.still_mine, claim.key)).fetchone() is not None
+    return await _state_if_mine(conn, claim) is not None
+
+
+async def may_call(conn: Conn, claim: Claim, now: datetime) -> bool:
+    """Whether the claim still stands and nobody has answered since; locks the paging if so.
+
+    When somebody has, it is given back: the calls that ring are hung up next."""
+    state = await _state_if_mine(conn, claim)
+    if state not in (None, "active"):
+        await release(conn, claim, now, "nobody needs to be reached any more", now)
+    return state == "active"
+
+
+async def _state_if_mine(conn: Conn, claim: Claim) -> str | None:
+    row = await (await conn.execute(Q.still_mine, claim.key)).fetchone()
+    return None if row is None else str(row[0])
+
+
+async def put_back(conn: Conn, back: timedelta, now: datetime) -> None:
+    """Our clock was put back: what it had told of the pagings under way is put back with it."""
+    values = {"back": back, "now": now}
+    await conn.execute(Q.lock_active)
+    await conn.execute(Q.pages_put_back, values)
+    await conn.execute(Q.pagings_put_back, values)
 
 
 async def release(

@@ -1,8 +1,8 @@
 """Who is to be reached at a step: the seam between the pager and the paging policies.
 
 ``Ladder`` asks the paging policy that the page request names, with the rota in force. Where there is none -
-no rota saved, one that cannot be read, a name it does not know - the persons of the settings are rung one
-after the other: a fault in a document must not silence a page.
+no rota saved, one that cannot be read or followed, a name it does not know - the persons of the settings are
+rung one after the other: a fault in a document must not silence a page.
 """
 
 from __future__ import annotations
@@ -96,7 +96,14 @@ class Ladder:
         if self._rota is None or ladder is None:
             why = f"on the list (no paging policy '{paging.policy}' is saved)"
             return nth(people, paging.position.step, self._settings, why)
-        return step_of(self._rota, ladder, paging, people, self._settings, now)
+        try:
+            return step_of(self._rota, ladder, paging, people, self._settings, now)
+        except Exception as fault:
+            # Whatever it is (a time zone that this machine does not know), it would come again at every look.
+            log.critical("the rota's step cannot be told, the settings' list is rung instead: %r", fault)
+            return nth(
+                people, paging.position.step, self._settings, f"on the list (a fault in the rota: {fault})"
+            )
 
     async def _refresh(self, conn: Conn, now: datetime) -> None:
         if self._read_at is not None and self._read_at <= now < self._read_at + _FRESH:

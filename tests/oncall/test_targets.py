@@ -67,6 +67,35 @@ async def test_a_rota_that_cannot_be_read_silences_nobody(pool: Pool, registry: 
     assert paging().position == Position(0, 1, 1)
 
 
+QUIET = """
+zone: Europe/Rome
+people:
+  anna: {name: Anna, phone: "+390584000001", languages: [en], quiet: "22:00-07:00"}
+schedules:
+  primary:
+    layers: [{name: week, people: [anna], starts: 2026-03-02 09:00, every: week}]
+policies:
+  default:
+    rounds: 2
+    steps:
+      - {who: {schedule: primary}, how: [voice, sms], ring: 30s, wait: 60s}
+"""
+
+
+async def test_a_rota_that_cannot_be_followed_silences_nobody(pool: Pool, registry: Registry) -> None:
+    """The registry took a time zone that this machine's older tables do not know, and somebody has quiet
+    hours: the list is rung.
+
+    Broken twin (tried): the look failed, was tried again and failed, for ever: nobody was rung."""
+    async with pool.connection() as conn:
+        await save(conn, QUIET, NOW, "sofia", 3600)
+        registry.run("UPDATE person SET zone = 'Mars/Olympus'")
+        found = await Ladder(Settings())(conn, paging(), NOW)
+    assert found is not None
+    assert found.targets[0].address == ANNA
+    assert "a fault in the rota" in found.why
+
+
 HOLE = """
 zone: Europe/Rome
 schedules:
