@@ -25,6 +25,7 @@ def judged(
     """The state after healthy frames in time order, received together. None: judge them one by one."""
     layouts = dict(state.memory.layouts)
     now = to_ms(received_at)
+    judged_to = to_ms(state.frontier) if state.frontier else 0
     newest = 0
     for item in inputs:
         if not isinstance(item, FrameInput):
@@ -32,7 +33,8 @@ def judged(
         plan = evaluator.plan(scope, item.layout_digest, item.layout)
         known = layouts.get(plan.name)
         at = min(to_ms(item.at), now)
-        if known is None or not 0 <= at - known <= GAP_INTERVALS * plan.interval_ms:
+        apart = GAP_INTERVALS * plan.interval_ms
+        if known is None or not 0 <= at - known <= apart or at < judged_to - apart:
             return None
         if len(item.values) != plan.width or plan.suspects(item.values):
             return None

@@ -31,7 +31,8 @@ def noted(
 ) -> tuple[Gap, ...]:
     """A layout jumped from ``known`` to ``at``: the same gap as its host's other layouts, or a new one."""
     newest = gaps[-1] if gaps else None
-    if newest is not None and layout not in newest.layouts and newest.start < at and known < newest.end:
+    same = newest is not None and newest.layouts.get(layout, (known, at))[0] == known
+    if newest is not None and same and newest.start < at and known < newest.end:
         return (*gaps[:-1], _changed(newest, layouts=newest.layouts | {layout: (known, at)}))
     return (*gaps, Gap({layout: (known, at)}, list(tracks.values())))[-MAX_GAPS:]
 

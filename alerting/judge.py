@@ -139,27 +139,37 @@ class Judge:
             self._write(rule, (rule.id, ""), told, change)
 
     def frame(self, index: int, item: FrameInput) -> None:
-        """One frame, unless a newer one of its layout has been judged."""
+        """One frame, unless a newer one of its layout has been judged, or of another much newer ones: layouts
+        of one host arrive a little apart, their backlog later (also one of a layout that is used no more)."""
         plan = self.evaluator.plan(self.scope, item.layout_digest, item.layout)
         at = min(to_ms(item.at), self.now)
         known = self.layouts.get(plan.name)
-        if at < (self._first_frontier(plan) if known is None else known) or len(item.values) != plan.width:
+        apart = samples.GAP_INTERVALS * plan.interval_ms
+        if at < max(known or 0, self.frontier - apart) or len(item.values) != plan.width:
             self.late.append(index)
             self.gaps = gap.late(self.gaps, plan.name, at, self.now)
             return
-        if known is not None and at - known > samples.GAP_INTERVALS * plan.interval_ms:
-            self.gaps = gap.noted(self.gaps, plan.name, known, at, self.tracks)
-        if at - self.frontier > samples.GAP_INTERVALS * plan.interval_ms:
-            self.tracks = {key: _changed(track, present=at) for key, track in self.tracks.items()}
+        self._jumped(plan, known, at, apart)
+        if at > self.frontier:
+            pause = at - self.frontier
+            self.tracks = {k: samples.paused(t, at, pause, apart) for k, t in self.tracks.items()}
         self.layouts[plan.name] = at
         self.frontier = max(self.frontier, at)
         found = plan.suspects(item.values)
         if found or self.tracks:
             self._judge(plan, found, item.values, at)
 
-    def _first_frontier(self, plan: Plan) -> int:
-        """For a layout not seen before: layouts of one host arrive a little apart, its backlog much later."""
-        return self.frontier - samples.GAP_INTERVALS * plan.interval_ms
+    def _jumped(self, plan: Plan, known: int | None, at: int, apart: int) -> None:
+        """Note the gap before a frame, if there is one.
+
+        A layout not met before, after a pause of them all: the agent began anew with it, and the frames of
+        the pause may be of those before it."""
+        if known is not None and at - known > apart:
+            self.gaps = gap.noted(self.gaps, plan.name, known, at, self.tracks)
+        elif known is None and self.frontier and at - self.frontier > apart:
+            before = {name: to for name, to in self.layouts.items() if to >= self.frontier - apart}
+            for name, to in (before | {plan.name: self.frontier}).items():
+                self.gaps = gap.noted(self.gaps, name, to, at, self.tracks)
 
     def _judge(self, plan: Plan, found: list[int], frame: Frame, at: int) -> None:
         due = set(found)
@@ -179,6 +189,8 @@ class Judge:
         if flapping.flaps(self.recent.get(key, ()), at):
             binding = flapping.steadied(binding)
         track, values = self.tracks.get(key), binding.values(frame)
+        if track is not None and at < track.last:
+            return  # the layout changed, and frames of the new one overtook this one
         if binding.ahead:
             is_open = track is not None and track.told.state in hiding.OPEN
             values |= ahead.values(binding, values, self.ahead, at, is_open=is_open)

@@ -147,6 +147,18 @@ def _told(
     return Step(_changed(track, told=told) if track else None, told, change)
 
 
+def paused(track: Track, at: int, pause: int, apart: int) -> Track:
+    """The track when a frame of any layout comes at ``at``, ``pause`` ms after the newest before it.
+
+    While no frame came nothing was said of any series. A pause of more than ``apart``, the frame's own
+    measure of a gap, does not count as absence at all; of one that only faster series mind, their own
+    measure does."""
+    if pause > apart:
+        return _changed(track, present=at)
+    uncounted = pause - GAP_INTERVALS * track.interval_ms
+    return _changed(track, present=track.present + uncounted) if uncounted > 0 else track
+
+
 def vanished(track: Track, in_force: bool, at: int) -> Step | None:
     """A frame without this series: after a while the alert says that nobody knows. None: wait on."""
     limit = max(STALE_INTERVALS * track.interval_ms, STALE_MIN_MS)
