@@ -1,7 +1,9 @@
 """Event rules: how often something was said within a window, and for how long no longer. Pure.
 
-Counts live in at most ``MAX_BUCKETS`` counters over the window, whatever the number of events, and do not
-depend on the order in which events arrive.
+Counts live in at most ``MAX_BUCKETS`` counters over a window, ``KEPT_BUCKETS`` in all, whatever the number of
+events. They depend neither on the order in which events arrive nor on how late they come: what counts is that
+so many happened within some window, and the counters are kept for as long as an event may still arrive that
+belongs to theirs (after an outage the newest comes first).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from alerting import plain, wording
 from alerting.inputs import Change
 from alerting.published import State
 from alerting.rule import CountLevel, Matched
-from alerting.state import MAX_BUCKETS, EventTrack, Key, Told
+from alerting.state import KEPT_BUCKETS, MAX_BUCKETS, EventTrack, Key, Told
 from alerting.texts import COUNT
 from wire.batch import Event
 
@@ -41,31 +43,44 @@ def happened(
     track = track or EventTrack(*key, mark, Told(since=at), (), at, at)
     newest = max(track.last, at)
     buckets = _counted(track.buckets, source, at, newest)
-    count = sum(n for _, n in buckets) if source.window_s else 1
+    count, since = _most(buckets, source, at, newest) if source.window_s else (1, at)
     level = next((level for level in source.levels if count >= level.count), None)
-    track = _changed(track, rule=mark, buckets=buckets, last=newest)
-    if level is None and not track.told.state:
-        told = _changed(track.told, since=buckets[0][0] if buckets else at)
-        return _waiting(_changed(track, told=told), round(source.window_s * 1000))
+    told = track.told if track.told.state else _changed(track.told, since=since)
+    track = _changed(track, rule=mark, told=told, buckets=buckets, last=newest)
+    if level is None and not told.state:
+        return _waiting(track, round((source.window_s + source.quiet_s) * 1000))
     return _firing(track, source, level, event, count, at)
 
 
 def _counted(
     buckets: tuple[tuple[int, int], ...], source: Matched, at: int, newest: int
 ) -> tuple[tuple[int, int], ...]:
-    """The counters with one more event, those past the window left out."""
+    """The counters with one more event, without those that no event can join any more."""
     if not source.window_s:
         return ()
-    window = round(source.window_s * 1000)
-    width = max(window // MAX_BUCKETS, 1)
     counts = dict(buckets)
-    start = at - at % width
+    start = at - at % _width(source)
     counts[start] = counts.get(start, 0) + 1
-    return tuple(sorted((s, n) for s, n in counts.items() if s > newest - window))
+    oldest = newest - round((source.window_s + source.quiet_s) * 1000)
+    return tuple(sorted((s, n) for s, n in counts.items() if s > oldest))[-KEPT_BUCKETS:]
+
+
+def _width(source: Matched) -> int:
+    return max(round(source.window_s * 1000) // MAX_BUCKETS, 1)
+
+
+def _most(buckets: tuple[tuple[int, int], ...], source: Matched, at: int, newest: int) -> tuple[int, int]:
+    """Of all windows with the event in it, the most events in one, and when the first of them happened."""
+    window, start = round(source.window_s * 1000), at - at % _width(source)
+    ends = {at} | {s for s, _ in buckets if at < s < newest} | {newest}
+    within = [[(s, n) for s, n in buckets if end - window < s <= end] for end in ends if end - window < start]
+    most = max(within, key=lambda found: sum(n for _, n in found), default=[])
+    first = most[0][0] if most else start
+    return sum(n for _, n in most), first if first < start else at
 
 
 def _waiting(track: EventTrack, ms: int) -> EventStep:
-    """Not enough yet: forgotten when the window has passed."""
+    """Not enough yet: forgotten when no event can come any more that would count together with these."""
     return EventStep(_changed(track, due=track.last + ms), track.told, None)
 
 

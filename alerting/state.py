@@ -3,7 +3,7 @@
 MessagePack: ``[1, {layout digest prefix: newest evaluated ms}, [Track ...], [EventTrack ...],
 [SilentTrack ...], [Gap ...], [(rule, instance, times fired) ...], [Ahead ...]]``.
 A series that is healthy under plain thresholds has no entry at all. A track's size does not grow with
-time; an event track holds at most ``MAX_BUCKETS`` counters.
+time; an event track holds at most ``KEPT_BUCKETS`` counters.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from alerting.machine import LevelState
 VERSION = 1
 MAX_BUCKETS = 30
 """Counters over an event rule's window: counts are exact to a thirtieth of it."""
+KEPT_BUCKETS = 2 * MAX_BUCKETS
+"""Counters of an event track in all: of two windows when events are many, of longer when they are few."""
 MAX_LAYOUTS = 16
 """Layouts of one host whose frontier is remembered; the longest unseen is forgotten first."""
 
