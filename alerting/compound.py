@@ -117,8 +117,9 @@ class _Panel:
         binding, values = self._asked(rule, found[0].source, mark, about)
         if flapping.flaps(self.recent.get(key, ()), self.site.now):
             binding = flapping.steadied(binding)
-        step = samples.sample(binding, self.tracks.get(key), values, self.site.now, ROUND_MS)
-        self._take(rule, scope, _too_long_unknown(step, self.site.now) or step)
+        if not self.evaluator.yields(self.tracks.get(key), mark, self.site.now):
+            step = samples.sample(binding, self.tracks.get(key), values, self.site.now, ROUND_MS)
+            self._take(rule, scope, _too_long_unknown(step, self.site.now) or step)
         known = all(cond.holds(level.when, values) is not None for level in binding.source.levels)
         self.concluded[key] = Concluded(self.tracks.get(key), known)
 

@@ -9,6 +9,8 @@ from alerting.compound_pack import in_order, looked_at
 from alerting.inputs import HostScope
 from alerting.override import Override, apply
 from alerting.rule import Compound, Matched, Rule, Silent
+from alerting.samples import limit_ms
+from alerting.state import Track
 from wire.layout import Layout
 
 _MAX_PLANS = 20_000
@@ -129,6 +131,13 @@ class Evaluator:
     def unread(self, scope: HostScope, rule_id: str) -> bool:
         """Whether the rule may well be in force, only not for those who cannot read the newest pack."""
         return self.stands_in and self.rule(scope, rule_id) is None
+
+    def yields(self, track: Track | None, mark: bytes, at: int) -> bool:
+        """Whether a track is a newer collector's, which knows the rule in a form that cannot be read here:
+        judged by turns, its timers would never run out. What nobody has judged of late is judged here."""
+        if not self.stands_in or track is None or track.rule == mark:
+            return False
+        return at - track.present <= limit_ms(track)
 
     def silent(self, scope: HostScope, *, whole_deployment: bool) -> list[tuple[Rule, bytes, Silent]]:
         """The rules about silence in force for a host."""

@@ -120,6 +120,8 @@ class Judge:
     def reported(self) -> None:
         """The host has been heard: one step towards the end of its silence."""
         for rule_id, track in list(self.silent.items()):
+            if self.evaluator.unread(self.scope, rule_id):
+                continue
             found = self.evaluator.rule(self.scope, rule_id)
             heard, told, change = absence.heard(track, found[0].source if found else None, self.now)
             _keep(self.silent, rule_id, heard)
@@ -191,6 +193,8 @@ class Judge:
         track, values = self.tracks.get(key), binding.values(frame)
         if track is not None and at < track.last:
             return  # the layout changed, and frames of the new one overtook this one
+        if self.evaluator.yields(track, binding.fingerprint, at):
+            return
         if binding.ahead:
             is_open = track is not None and track.told.state in hiding.OPEN
             values |= ahead.values(binding, values, self.ahead, at, is_open=is_open)

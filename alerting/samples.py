@@ -147,6 +147,11 @@ def _told(
     return Step(_changed(track, told=told) if track else None, told, change)
 
 
+def limit_ms(track: Track) -> int:
+    """For how long nobody need have judged a track before it is given up."""
+    return max(STALE_INTERVALS * track.interval_ms, STALE_MIN_MS)
+
+
 def paused(track: Track, at: int, pause: int, apart: int) -> Track:
     """The track when a frame of any layout comes at ``at``, ``pause`` ms after the newest before it.
 
@@ -161,8 +166,7 @@ def paused(track: Track, at: int, pause: int, apart: int) -> Track:
 
 def vanished(track: Track, in_force: bool, at: int) -> Step | None:
     """A frame without this series: after a while the alert says that nobody knows. None: wait on."""
-    limit = max(STALE_INTERVALS * track.interval_ms, STALE_MIN_MS)
-    if in_force and at - track.present <= limit:
+    if in_force and at - track.present <= limit_ms(track):
         return None
     if not track.told.state:
         return Step(None, track.told, None)

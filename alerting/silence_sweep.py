@@ -189,6 +189,8 @@ class _Deployment:
         states = await lock_hosts(self.conn, nodes, self.now)
         back = [s for s in states.values() if s.last_seen and s.last_seen > fired and not s.memory.silent]
         scope = HostScope(tenant_id, tenant_key, deployment_id, deployment_key, 0, "(cluster)")
+        if self.evaluator.unread(scope, rule_id):
+            return  # a newer collector's: ended here, it would be raised, and rung for, again by that one
         found = self.evaluator.rule(scope, rule_id)
         in_force = found is not None and found[0].enabled and isinstance(found[0].source, Silent)
         if in_force and nodes and not back:
