@@ -2,8 +2,8 @@
 
 Muted means not told, not unmeasured: alerts live on, and what still fires when a mute ends is told then.
 A recurring mute recurs in the wall time of its zone: 02:00 to 04:00 is that on the days when clocks change,
-too (one or three hours long then); a start that the clocks skip moves on by what they skip, and of a time
-that comes twice the whole of both is covered.
+too (one or three hours long then); a start or an end that the clocks skip moves on by what they skip, and of
+a time that comes twice the whole of both is covered.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def occurrences(mute: Mute, start: datetime, end: datetime) -> list[Occurrence]:
     first, last = _wall(mute.starts_at, zone), _wall(mute.ends_at, zone)
     since, until = _wall(start, zone) - (last - first) - _MARGIN, _wall(end, zone) + _MARGIN
     begins = _begins(mute.recurrence, first, mute.zone, _midnight(since), _midnight(until + _MARGIN))
-    found = [Occurrence(_utc(b, zone, fold=0), _utc(b + (last - first), zone, fold=1)) for b in begins]
+    found = [Occurrence(_utc(b, zone, fold=0), _latest_utc(b + (last - first), zone)) for b in begins]
     return [o for o in found if o.start <= end and o.end >= start]
 
 
@@ -143,6 +143,12 @@ def _wall(at: datetime, zone: ZoneInfo) -> datetime:
 
 def _utc(wall: datetime, zone: ZoneInfo, *, fold: int) -> datetime:
     return wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+
+
+def _latest_utc(wall: datetime, zone: ZoneInfo) -> datetime:
+    """The later reading of a wall time: of one that comes twice the second, of one that is skipped the one
+    that moves on."""
+    return max(_utc(wall, zone, fold=0), _utc(wall, zone, fold=1))
 
 
 def read_recurrence(text: str, first: datetime, zone: ZoneInfo) -> rrule:

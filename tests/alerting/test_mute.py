@@ -67,6 +67,24 @@ def test_a_start_that_the_clocks_skip_moves_on() -> None:
     assert found.start == rome(2026, 3, 29, 3, 30)
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [((1, 0), (2, 30), ((1, 0), (3, 30))), ((2, 15), (2, 45), ((3, 15), (3, 45)))],
+)
+def test_an_end_that_the_clocks_skip_moves_on(
+    start: tuple[int, int], end: tuple[int, int], expected: tuple[tuple[int, int], tuple[int, int]]
+) -> None:
+    """02:30 does not exist on 29 March 2026 in Rome: work from 01:00 to 02:30 may end at 03:30 of the new
+    time. (Seen failing: it ended at 01:30; and of 02:15 to 02:45 nothing was left.)"""
+    mute = mute_of(rome(2026, 3, 28, *start), rome(2026, 3, 28, *end), "FREQ=DAILY")
+    found = occurrences(mute, rome(2026, 3, 29), rome(2026, 3, 29, 23))
+    begins, ends = (rome(2026, 3, 29, *wall) for wall in expected)
+    assert [(o.start, o.end) for o in found if o.start.astimezone(ROME).day == 29] == [(begins, ends)]
+    covering = occurrence_at(mute, ends - timedelta(minutes=1))
+    assert covering is not None
+    assert covering.end == ends
+
+
 def test_until_and_count_end_a_recurrence() -> None:
     """UNTIL is UTC, as RFC 5545 has it; both ends are kept."""
     daily = "FREQ=DAILY;UNTIL=20260303T235959Z"
