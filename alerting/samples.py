@@ -102,7 +102,7 @@ def _end(binding: Binding, before: Track, values: Values, at: int) -> Step:
 def _pend(binding: Binding, track: Track, now: Standing, values: Values, at: int) -> Step:
     """A pending alert gets its row with the second sample: one over the limit is not yet news."""
     level = binding.source.levels[now.level]
-    told = _changed(track.told, since=_since(track))
+    told = track.told if track.told.fired_at else _changed(track.told, since=_since(track))
     track = _changed(track, told=told)
     if told.state or track.levels[now.level].count < 2:
         return Step(track, told, None)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerting.evaluate import Evaluator, EventInput, FrameInput
-from alerting.inputs import HostState
+from alerting.inputs import HostState, to_ms
 from alerting.pack import default_document, parse_pack
 from alerting.state import dump, load
 from tests.alerting.kit import CPU, START, Host, evaluator_of, event, frame, layout_of, minutes
@@ -111,6 +111,22 @@ def test_a_stretch_in_which_a_condition_is_unknown_does_not_count_as_held() -> N
     for minute, pair in enumerate(values):
         host.feed(frame(layout, START + minutes(minute), *pair))
     assert host.story == ["1 pending P2", "72 firing P2", "73 recovering P2", "140 resolved P2"]
+
+
+def test_an_alert_that_goes_on_by_another_level_began_when_it_began() -> None:
+    """The P1 gives way to a P2 that is still waiting: the alert is the same, since the same minute. (Seen
+    failing: it was said to have begun after it had fired.)"""
+    rule = TWO.replace("priority: P2", "priority: P1").replace("used > 95 or free < 5", "used > 95")
+    rule = rule.replace("for: 10 min", "for: 1 min").replace("used < 80 and free > 10", "used < 80")
+    host = Host(
+        evaluator_of(rule + "      - {priority: P2, when: free < 5, for: 20 min, clear: free > 10}\n")
+    )
+    pairs = [(97.0, 100.0)] * 5 + [(10.0, 3.0)] * 9 + [(10.0, 100.0)]
+    for minute, pair in enumerate(pairs):
+        host.feed(frame(layout_of("u", "f"), START + minutes(minute), *pair))
+    last = host.outcomes[-1].alerts[-1]
+    assert host.story[-1].split()[1] == "resolved"
+    assert (last.since_ms, last.fired_ms) == (to_ms(START), to_ms(START + minutes(1)))
 
 
 def test_a_relapse_while_recovering_fires_again() -> None:
