@@ -161,6 +161,10 @@ VALUES (%(version)s, %(rule_id)s, %(error)s, now(), now())
     ON CONFLICT (version, rule_id)
     DO UPDATE SET error = excluded.error, last_at = excluded.last_at, times = rule_failure.times + 1;
 
+-- name: forget_failing
+-- What could not be read is read now: after an update its last process takes back what the older ones noted.
+DELETE FROM rule_failure WHERE version = %(version)s AND rule_id = %(rule_id)s;
+
 -- name: newest_version
 -- Version of the rules, overrides included; it grows with every change, removals too.
 SELECT coalesce(max(version), 0) FROM rule_change;

@@ -27,6 +27,8 @@ from wire.problem import FieldError, NotFound, Unprocessable
 Q = Queries.load("alerting")
 Connection = AsyncConnection[tuple[Any, ...]]
 log = logging.getLogger(__name__)
+_PACK = "(pack)"
+"""In place of a rule's id where a whole pack cannot be read."""
 
 
 async def load_evaluator(conn: Connection) -> Evaluator:
@@ -58,10 +60,14 @@ async def _rules(conn: Connection, version: int) -> tuple[tuple[Rule, ...], bool
     stands_in = False
     for pack_version, document in await (await conn.execute(Q.active_packs)).fetchall():
         try:
-            return parse_pack(document, f"rules of version {pack_version}").rules, stands_in
+            rules = parse_pack(document, f"rules of version {pack_version}").rules
         except PackError as error:
-            await _failing(conn, version, "(pack)", error)
+            await _failing(conn, version, _PACK, error)
             stands_in = True
+        else:
+            if not stands_in:
+                await conn.execute(Q.forget_failing, {"version": version, "rule_id": _PACK})
+            return rules, stands_in
     return parse_pack(default_document(), "shipped rules").rules, stands_in
 
 
