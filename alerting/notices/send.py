@@ -1,7 +1,5 @@
-"""Sending a notice: mail by SMTP, or JSON signed as Standard Webhooks says, to the public internet only.
-
-A webhook's host is resolved by us, every address judged, and the connection made to the judged address, so
-that a name cannot point elsewhere a moment later. Redirects are not followed.
+"""Sending a notice: mail by SMTP, or JSON signed as Standard Webhooks says, to the public internet only
+(``wire/destination.py``).
 
 Unsent
 |- Later   not now: away or busy; try again
@@ -12,15 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import ipaddress
-import socket
 import ssl
 from datetime import datetime
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
 import aiosmtplib
@@ -31,6 +26,7 @@ from standardwebhooks import Webhook
 from alerting.errors import AlertingError
 from alerting.notices.plan import subject, text
 from alerting.settings import Receiver, Settings
+from wire.destination import Destination, DestinationError, Unfit, judged
 
 _GONE = 410
 
@@ -134,16 +130,17 @@ def _signer(receiver: Receiver) -> Webhook:
 async def _post(url: str, body: bytes, headers: dict[str, str], settings: Settings) -> int:
     try:
         async with asyncio.timeout(settings.notice_timeout_s):
-            parts = _parts(url, settings)
-            target = await _judged(parts, settings)
-            host = {"host": parts.netloc.rpartition("@")[2]}
-            names = {"sni_hostname": parts.hostname}
+            target = await _judged(url, settings)
             async with (
                 httpx.AsyncClient(
                     timeout=settings.notice_timeout_s, trust_env=False, follow_redirects=False
                 ) as client,
                 client.stream(
-                    "POST", target, content=body, headers=headers | host, extensions=names
+                    "POST",
+                    target.url,
+                    content=body,
+                    headers=headers | {"host": target.host},
+                    extensions={"sni_hostname": target.name},
                 ) as answer,
             ):
                 return answer.status_code  # whatever else it says is not read
@@ -151,36 +148,11 @@ async def _post(url: str, body: bytes, headers: dict[str, str], settings: Settin
         raise Later(f"{type(error).__name__}: {error}") from error
 
 
-def _parts(url: str, settings: Settings) -> SplitResult:
+async def _judged(url: str, settings: Settings) -> Destination:
+    """Raises Later or Never."""
     try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        raise Never(f"the URL cannot be used: {error}") from None
-    allowed = ("https", "http") if settings.notice_private else ("https",)
-    if parts.hostname is None or parts.scheme not in allowed:
-        raise Never("webhooks need an https URL with a host")
-    return parts
-
-
-async def _judged(parts: SplitResult, settings: Settings) -> str:
-    """The URL with a judged address in its host's place. Raises Later or Never."""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise Later(f"{parts.hostname} cannot be resolved: {error}") from error
-    addresses = [str(info[4][0]) for info in found]
-    if not settings.notice_private and not all(public(address) for address in addresses):
-        raise Never(f"{parts.hostname} is not on the public internet")
-    netloc = f"[{addresses[0]}]:{port}" if ":" in addresses[0] else f"{addresses[0]}:{port}"
-    return parts._replace(netloc=netloc, fragment="").geturl()
-
-
-def public(address: str) -> bool:
-    """Whether an address is on the public internet, also where IPv6 forms hide one of IPv4."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    hidden = [getattr(found, "ipv4_mapped", None), getattr(found, "sixtofour", None)]
-    judged = [candidate for candidate in (found, *hidden) if candidate is not None]
-    return all(candidate.is_global and not candidate.is_multicast for candidate in judged)
+        return await judged(url, private=settings.notice_private)
+    except Unfit as error:
+        raise Never(str(error)) from None
+    except DestinationError as error:
+        raise Later(str(error)) from error
