@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import ClassVar
 
 from agent.checks import rate, share
+from agent.checks.counted import Counted
 from agent.reading import Column, Reading
 from agent.sources import DiskCounters, Source
 
@@ -20,22 +21,12 @@ class DiskCheck:
     def __init__(self, source: Source, exclude: Sequence[str] = ()) -> None:
         self._source = source
         self._exclude = tuple(exclude)
-        self._before: dict[str, DiskCounters] = {}
-        self._before_s = 0.0
-        self._names: tuple[str, ...] = ()
-        self._columns: tuple[Column, ...] = ()
+        self._counted = Counted(_columns, values)
 
     def read(self, now_s: float) -> Reading:
         counters = self._source.disks()
         names = tuple(sorted(n for n in counters if not any(fnmatchcase(n, p) for p in self._exclude)))
-        names = names[:_MAX_DISKS]
-        if names != self._names:
-            self._names = names
-            self._columns = tuple(column for name in names for column in _columns(name))
-        elapsed_s = now_s - self._before_s
-        readings = [v for n in names for v in values(counters[n], self._before.get(n), elapsed_s)]
-        self._before, self._before_s = counters, now_s
-        return Reading(self._columns, readings)
+        return self._counted.read(counters, names[:_MAX_DISKS], now_s)
 
 
 def _columns(device: str) -> tuple[Column, ...]:

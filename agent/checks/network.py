@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import ClassVar
 
 from agent.checks import rate
+from agent.checks.counted import Counted
 from agent.reading import Column, Reading
 from agent.sources import NetCounters, Source
 
@@ -28,21 +29,12 @@ class NetworkCheck:
         self._source = source
         self._exclude = (*_VIRTUAL, *exclude)
         self._wanted: dict[str, bool] = {}
-        self._before: dict[str, NetCounters] = {}
-        self._before_s = 0.0
-        self._names: tuple[str, ...] = ()
-        self._columns: tuple[Column, ...] = ()
+        self._counted = Counted(_columns, values)
 
     def read(self, now_s: float) -> Reading:
         counters = self._source.interfaces()
         names = tuple(sorted(filter(self._is_wanted, counters)))[:_MAX_INTERFACES]
-        if names != self._names:
-            self._names = names
-            self._columns = tuple(column for name in names for column in _columns(name))
-        elapsed_s = now_s - self._before_s
-        readings = [v for n in names for v in values(counters[n], self._before.get(n), elapsed_s)]
-        self._before, self._before_s = counters, now_s
-        return Reading(self._columns, readings)
+        return self._counted.read(counters, names, now_s)
 
     def _is_wanted(self, name: str) -> bool:
         """Remembered per name, forgotten when containers have filled the memory with names."""
