@@ -19,7 +19,7 @@ from agent.databases import Blind, DatabaseFault, Unreachable
 from agent.databases.tds import MAX_BYTES
 from agent.main import main
 from tests.agent.kit import by_name
-from tests.agent.tds.kit import Site, opened
+from tests.agent.tds.kit import Site, allow_time, opened
 from tests.agent.tds.model import Model, database
 from tests.agent.tds.server import Refusal
 from tests.agent.tds.wire import Encryption
@@ -28,13 +28,7 @@ from tests.agent.tls import Authority
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limits that a busy machine does not reach."""
-    for name in (
-        "agent.databases.mssql.CONNECT_S",
-        "agent.databases.mssql.TOTAL_S",
-        "agent.checks.database.TOTAL_S",
-    ):
-        monkeypatch.setattr(name, 40.0 if name.endswith("CONNECT_S") else 80.0)
+    allow_time(monkeypatch)
 
 
 @pytest.fixture

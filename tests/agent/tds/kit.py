@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agent.databases import DatabaseRule
 from agent.databases.mssql import MssqlDatabase
 from tests.agent.tds.model import Model
@@ -54,3 +56,10 @@ class Site:
 def opened(folder: Path) -> Iterator[Site]:
     with ExitStack() as stack:
         yield Site(folder, stack)
+
+
+def allow_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits that a busy machine does not reach."""
+    monkeypatch.setattr("agent.databases.mssql.CONNECT_S", 40.0)
+    for name in ("agent.databases.mssql.TOTAL_S", "agent.checks.database.TOTAL_S"):
+        monkeypatch.setattr(name, 80.0)
