@@ -105,6 +105,8 @@ def _decode(part: str, kind: type[T]) -> T:
         return msgspec.json.decode(_unpack(part), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise Unauthorised(f"The token cannot be read: {fault}") from None
+    except RecursionError:
+        raise Unauthorised("The token cannot be read: it is nested too deeply.") from None
 
 
 def _unpack(part: str) -> bytes:

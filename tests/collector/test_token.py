@@ -70,6 +70,13 @@ def test_another_key_or_changed_claims_are_noticed() -> None:
         + "."
         + base64.urlsafe_b64encode(b'{"iss":"x","aud":"ucx-collector","iat":1e999,"exp":1e999}').decode()
         + ".AA",
+        "a claim nested a thousand deep": ".".join(
+            [
+                minted().split(".")[0],
+                base64.urlsafe_b64encode(b'{"deep":' + b"[" * 1400 + b"]" * 1400 + b"}").decode().rstrip("="),
+                "AA",
+            ]
+        ),
         "two parts": "a.b",
         "nothing": "",
         "very long": "a" * 5000,
