@@ -244,6 +244,8 @@ class Directory:
             raise Unauthorised("This agent's credential was revoked; enrol the host again.", slug="revoked")
         if proven is None or proven.public_key not in agent.keys(self._clock()):
             agent = await self._prove(authorization, claims, agent)
+        else:  # what it held on to may have been dropped: ``known`` would never know it again
+            proven.entry = self._agents.entry(claims.agent_id)
         return agent
 
     async def _prove(self, authorization: bytes, claims: token.Claims, agent: Agent) -> Agent:

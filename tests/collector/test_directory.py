@@ -82,6 +82,24 @@ async def test_a_token_not_seen_before_is_proven_before_it_is_known(front: Front
         await ours.agent(forged)
 
 
+async def test_a_proven_token_is_known_again_after_its_agent_was_looked_up_anew(front: Front) -> None:
+    """What is known of an agent is dropped when it changes, as when its program has started: its token goes
+    the long way once, not for the rest of its life.
+
+    Broken twin, tried: a token that holds on to what was dropped is never known again."""
+    agent = await front.agent()
+    ours = Directory(front.pool, front.clock, ttl_s=30)
+    bearer = f"Bearer {agent.token(run='first')}"
+    await ours.agent(bearer)
+    assert ours.known(bearer.encode(), front.clock()) is None
+    known = await ours.agent(bearer)
+    assert ours.known(bearer.encode(), front.clock()) == known
+    ours.forget_agent(known.agent_id)
+    assert ours.known(bearer.encode(), front.clock()) is None
+    known = await ours.agent(bearer)
+    assert ours.known(bearer.encode(), front.clock()) == known
+
+
 async def test_an_api_key_revoked_elsewhere_is_refused_within_the_cache_time(front: Front) -> None:
     """The same for people's and services' keys."""
     bearer = (await front.key(Role.READER))["Authorization"]
