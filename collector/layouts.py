@@ -6,9 +6,12 @@ layout that another one has been told of.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -21,12 +24,15 @@ from storage import arrays
 from storage.pool import Pool
 from wire import layout as wire_layout
 from wire.layout import Layout
-from wire.problem import Conflict, Unprocessable
+from wire.problem import Conflict, TooBusy, Unprocessable
 
 CACHED = 100_000
 """Layouts kept in memory; the least recently used go first."""
 PAIRS_KNOWN = 500_000
 """(host, layout) pairs remembered as let in; then all are forgotten and asked for again when met."""
+TURN_S = 10.0
+"""Longest wait for the other hosts of a tenant that bring new layouts, in seconds."""
+RETRY_AFTER_S = 5.0
 
 
 class StoredLayout(msgspec.Struct, frozen=True):
@@ -50,6 +56,8 @@ class LayoutStore:
         self._cache: OrderedDict[tuple[int, bytes], StoredLayout] = OrderedDict()
         self._admitted: set[tuple[HostKey, bytes]] = set()
         self._together: Together[tuple[HostKey, bytes], bool] = Together(self._admitted_of)
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        """One per tenant that brings new layouts now."""
 
     async def resolve(
         self, host: HostKey, digests: Iterable[bytes], now: datetime
@@ -83,12 +91,31 @@ class LayoutStore:
         """Store a layout of ``host``, or find that it is there; ``body`` is canonical bytes, validated.
 
         Raises Unprocessable: as many layouts as we keep (too-many-layouts), or more live series than a limit
-        allows (too-many-series; ``over`` has the indexes of those that found no room)."""
+        allows (too-many-series; ``over`` has the indexes of those that found no room); TooBusy."""
         digest = wire_layout.digest(body)
-        async with self._pool.connection() as conn, conn.transaction():
-            await self._admit(conn, host, digest, body, now)
-        self._remember(host, {digest})
-        return (await self._load(host.tenant_id, {digest}))[digest]
+        async with self._turn(host.tenant_id):
+            async with self._pool.connection() as conn, conn.transaction():
+                await self._admit(conn, host, digest, body, now)
+            self._remember(host, {digest})
+            return (await self._load(host.tenant_id, {digest}))[digest]
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, tenant_id: int) -> AsyncIterator[None]:
+        """The database takes a tenant's new layouts one after the other. They wait for that here: waiting
+        there, those of one fleet that was updated hold every connection, and nobody's batches are stored."""
+        turn = self._turns.setdefault(tenant_id, asyncio.Lock())
+        try:
+            async with asyncio.timeout(TURN_S):
+                await turn.acquire()
+        except TimeoutError:
+            raise TooBusy(
+                "Not now: many hosts of this tenant bring new layouts. Send it again.",
+                retry_after_s=RETRY_AFTER_S,
+            ) from None
+        try:
+            yield
+        finally:
+            turn.release()
 
     async def _not_admitted(
         self, host: HostKey, found: Mapping[bytes, StoredLayout], now: datetime

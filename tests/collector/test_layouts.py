@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import httpx
+import pytest
 
+from collector import layouts
 from tests.collector.kit import CPU, Agent, Front, running
 from wire import batch as wire_batch
 from wire import layout as wire_layout
@@ -79,3 +81,30 @@ async def test_one_host_does_not_use_up_its_tenants_layouts(database_url: str) -
         assert (await busy.send((front.clock(), [0.5]), layout=other(1))).status_code == 200
         assert (await put(busy, wire_layout.encode(other(2)))).status_code == 422
         assert (await put(calm, wire_layout.encode(other(2)))).status_code == 204
+
+
+async def test_a_fleets_new_layouts_leave_connections_for_the_batches_of_others(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty of one tenant at once, more than there are connections, and none goes on: another tenant's batch
+    is stored meanwhile. Who waits for too long is told to send it again; then all are taken.
+
+    Broken twin, tried: waiting for their turn in the database, they hold all connections."""
+    fleet = [await front.agent(f"host-{n}") for n in range(40)]
+    calm = await front.agent("calm", tenant="other")
+    assert (await calm.send((front.clock(), [0.5, 0.5]))).status_code == 200
+    bodies = [wire_layout.encode(other(n)) for n in range(len(fleet))]
+    async with front.pool.connection() as conn, conn.transaction():
+        await conn.execute(
+            "SELECT pg_advisory_xact_lock(hashtext('series'), tenant_id) FROM tenant WHERE key = 'acme'"
+        )
+        waiting = [asyncio.create_task(put(*item)) for item in zip(fleet, bodies, strict=True)]
+        await asyncio.sleep(0.3)
+        async with asyncio.timeout(5):
+            assert (await calm.send((front.clock(), [0.5, 0.5]))).status_code == 200
+        monkeypatch.setattr(layouts, "TURN_S", 0.1)
+        busy = await put(fleet[0], wire_layout.encode(other(99)))
+        assert (busy.status_code, busy.headers["Retry-After"]) == (429, "5")
+    assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {204}
+    assert (await put(fleet[0], wire_layout.encode(other(99)))).status_code == 204
+    assert await front.count("layout") == len(fleet) + 2
