@@ -214,7 +214,8 @@ class Common:
 
 
 class Idle:
-    """Hangs up when nothing came for long: one timer for all connections, none per request."""
+    """Hangs up when nothing came for long, or not so much as a request's head: one timer for all connections,
+    none per request."""
 
     def __init__(self) -> None:
         self._since: dict[Door, float] = {}
@@ -222,7 +223,7 @@ class Idle:
         self._ticking = False
 
     def add(self, door: Door) -> None:
-        """``door`` has been answered, and nothing else has come."""
+        """``door`` waits for its client from now on."""
         self._since[door] = time.monotonic()
         if not self._ticking:
             self._ticking = True
@@ -273,6 +274,12 @@ class Door(HttpToolsProtocol):
         self._answering = False
         self._inside = False
         self._last = False
+        self._unread = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Somebody has come, and says nothing as yet."""
+        super().connection_made(transport)
+        self._idle.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -284,14 +291,18 @@ class Door(HttpToolsProtocol):
             super().data_received(data)
             return
         self._idle.drop(self)
-        self._look(self._let_go() + data if self._held else data)
+        self._look(self._held + data if self._held else data)
 
     def _look(self, data: bytes) -> None:
         request = (self._habit and self._habit.read(data)) or self._read(data)
         if request is Doubt.INCOMPLETE:
             self._held = data
-            self._hold = self.loop.call_later(HOLD_S, self._give_up)
-        elif not isinstance(request, Plain) or not self._take(request):
+            if self._hold is None:  # from its beginning: else a byte now and then is waited for, ever
+                self._hold = self.loop.call_later(HOLD_S, self._give_up)
+            return
+        if self._held:
+            self._let_go()
+        if not isinstance(request, Plain) or not self._take(request):
             super().data_received(data)
 
     def _read(self, data: bytes) -> Plain | Doubt:
@@ -324,22 +335,46 @@ class Door(HttpToolsProtocol):
     def answered(self, result: Receipt | Problem) -> None:
         """Write the answer, and go on with what came meanwhile."""
         self._answering = False
+        if isinstance(result, Problem):
+            self._ingest.turned_away(result.kind)
         if self.transport.is_closing():
             return
         self.transport.write(self._response(result))
         self.server_state.total_requests += 1
         if self._last:
             self.transport.close()
-            return
+        elif self.flow.write_paused:  # answers that are not fetched would fill the memory
+            self._unread = True
+            self.flow.pause_reading()
+            self._idle.add(self)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
         self.flow.resume_reading()
         if self._held:
             self.data_received(self._let_go())
             return
         self._idle.add(self)
 
+    def resume_writing(self) -> None:
+        """The client has fetched its answers."""
+        super().resume_writing()
+        if self._unread and not self.transport.is_closing():
+            self._unread = False
+            self._idle.drop(self)
+            self._go_on()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing came for long. Who does not fetch its answers would not see the end of them either."""
+        if self._unread:
+            self.transport.abort()
+        else:
+            super().timeout_keep_alive_handler()
+
     def tear(self) -> None:
         """Close a connection that cannot be answered: its client is to see that, not silence."""
-        self._ingest.unanswered()
+        self._ingest.turned_away("unanswered")
         self.transport.abort()
 
     def _response(self, result: Receipt | Problem) -> bytes:
@@ -374,9 +409,16 @@ class Door(HttpToolsProtocol):
             super().shutdown()
 
     def on_message_begin(self) -> None:
-        """A request has begun on the general way: until its end, nothing else begins."""
+        """A request has begun on the general way: until its end, nothing else begins. Its head is not waited
+        for longer than for a request; its body is waited for by who reads it."""
         self._inside = True
+        self._idle.add(self)
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Its head is whole."""
+        self._idle.drop(self)
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Its end."""

@@ -151,9 +151,9 @@ class IngestApp:
         self._committer.offer(_pending(agent, body, digest, batch, layouts, received_at, offset_ms, answer))
         return True
 
-    def unanswered(self) -> None:
-        """Count a batch whose answer could not be given."""
-        self._meters.turned_away.labels("batch", "unanswered").inc()
+    def turned_away(self, reason: str) -> None:
+        """Count a batch that was taken by ``quick`` and got no receipt."""
+        self._meters.turned_away.labels("batch", reason).inc()
 
     def tell_of_twins(self, agent: Agent, now: datetime) -> None:
         """An event of the host, once a day, by the way that its own events take: so rules can speak of it."""

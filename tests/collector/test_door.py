@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.commit import IngestCommit
 from collector.door import REQUEST_LINE, Door, Doubt, Habit, read_plain
 from collector.route import Plain
 from tests.collector.kit import Front, frames, running
 from ucx_proactive import serve
+from wire.problem import Problem
+from wire.receipt import Receipt
 
 PLAIN = REQUEST_LINE + b"Host: x\r\nAuthorization: Bearer t\r\nContent-Length: 3\r\n\r\nabc"
 
@@ -227,8 +233,153 @@ async def test_a_connection_that_cannot_be_answered_is_closed_and_keeps_no_other
     for writer in (one, two):
         writer.close()
     assert await front.count("frame") == 3
-    counted = (await front.http.get("/metrics")).text
-    assert 'ucx_collector_turned_away_total{reason="unanswered",request="batch"} 1.0' in counted
+    assert await _counted(front, "unanswered") == 1
+
+
+async def _counted(front: Front, reason: str) -> float:
+    """Batches without a receipt, for this reason."""
+    metrics = (await front.http.get("/metrics")).text
+    found = re.search(f'turned_away_total{{reason="{reason}",request="batch"}} ([0-9.]+)', metrics)
+    return float(found[1]) if found else 0
+
+
+async def test_a_batch_that_could_not_be_stored_is_counted(front: Front, monkeypatch: pytest.MonkeyPatch):
+    """Taken at once, then the database is away: 503, and one more without a receipt.
+
+    Broken twin, tried: counted on the general way alone, it is not there."""
+    agent = await front.agent()
+    assert (await agent.send((front.clock(), [0.1, 0.2]))).status_code == 200
+
+    async def away(*_: object, **__: object) -> None:
+        raise OSError("the database is away")
+
+    monkeypatch.setattr(IngestCommit, "__call__", away)
+    assert (await agent.send((front.clock(), [0.3, 0.4]))).status_code == 503
+    assert await _counted(front, "unavailable") == 1
+
+
+@pytest.mark.parametrize("begun", [b"", REQUEST_LINE + b"Host", b"GET /heal"])
+async def test_a_request_that_does_not_come_is_not_waited_for_for_ever(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, begun: bytes
+):
+    """A client that vanished without a word, after nothing or half a head, holds no connection.
+
+    Broken twin, tried: watched after its first answer alone, a connection that never had one stays."""
+    monkeypatch.setattr(serve, "KEEP_ALIVE_S", 1)
+    async with running(database_url) as front, _connected(front) as (reader, writer):
+        writer.write(begun)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+
+
+async def test_a_body_that_trickles_in_is_cut_off_in_time(database_url: str):
+    """A byte now and then, each before the short way gives up: the deadline for bodies holds all the same.
+
+    Broken twin, tried: waiting anew after each byte, the collector takes all of it."""
+    async with running(database_url, body_deadline_s=0.5) as front, _connected(front) as (reader, writer):
+        agent = await front.agent()
+        request = _request(front, agent.token(), b"x" * 100)
+        writer.write(request[:-100])
+        answer = asyncio.create_task(_answer(reader))
+        for byte in request[-100:]:
+            if answer.done():
+                break
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.1)
+        assert (await answer)[0] == 408
+
+
+@contextlib.asynccontextmanager
+async def _connected(front: Front) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(front.url.rsplit(":", 1)[1]))
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+MOST_UNREAD = 1_500
+"""Answers; three times what fits into the buffers of both sides."""
+
+
+async def test_answers_that_nobody_fetches_do_not_fill_the_memory(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A client that sends and never reads is not listened to any more. When it reads, all answers are there,
+    and it goes on; when it does not, it is hung up.
+
+    Broken twin, tried: listened to all the same, it has them all put by for it."""
+    monkeypatch.setattr(serve, "KEEP_ALIVE_S", 2)
+    monkeypatch.setattr(serve, "open_door", _narrow(serve.open_door))
+    async with running(database_url) as front:
+        agent = await front.agent()
+        assert (await agent.send((front.clock(), [0.1, 0.2]))).status_code == 200
+        request = _request(front, agent.token(), agent.batch(frames=frames((front.clock(), [0.1, 0.2]))))
+        with _unwilling(front) as client, monkeypatch.context() as watched:
+            given = _counting(watched)
+            sent = await _send_until_stopped(client, request, given)
+            assert sent < MOST_UNREAD
+            assert await _fetch(client, sent) == sent
+            assert await _send_until_stopped(client, request, given) > 1
+            await asyncio.sleep(3.5)
+            with pytest.raises(ConnectionError):
+                await _fetch(client, MOST_UNREAD)
+
+
+def _narrow(open_door: Callable[[str, int], socket.socket]) -> Callable[[str, int], socket.socket]:
+    def opened(host: str, port: int) -> socket.socket:
+        door = open_door(host, port)
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return door
+
+    return opened
+
+
+@contextlib.contextmanager
+def _unwilling(front: Front) -> Iterator[socket.socket]:
+    client = socket.socket()
+    with client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", int(front.url.rsplit(":", 1)[1])))
+        client.setblocking(False)
+        yield client
+
+
+def _counting(watched: pytest.MonkeyPatch) -> list[object]:
+    """The answers that the short way gives from now on."""
+    given: list[object] = []
+    answered = Door.answered
+
+    def noted(door: Door, result: Receipt | Problem) -> None:
+        answered(door, result)
+        given.append(result)
+
+    watched.setattr(Door, "answered", noted)
+    return given
+
+
+async def _send_until_stopped(client: socket.socket, request: bytes, given: list[object]) -> int:
+    """One request after another, each when the one before has its answer; how many were sent."""
+    loop = asyncio.get_running_loop()
+    for sent in range(MOST_UNREAD):
+        before = len(given)
+        await loop.sock_sendall(client, request)
+        until = loop.time() + 0.5
+        while len(given) == before:
+            if loop.time() > until:
+                return sent + 1
+            await asyncio.sleep(0.001)
+    return MOST_UNREAD
+
+
+async def _fetch(client: socket.socket, answers: int) -> int:
+    loop = asyncio.get_running_loop()
+    found = b""
+    while found.count(b'"outcome":"stored"') < answers:
+        part = await asyncio.wait_for(loop.sock_recv(client, 65_536), 10)
+        if not part:
+            raise ConnectionResetError("the collector hung up")
+        found += part
+    return found.count(b"HTTP/1.1 200 OK")
 
 
 async def test_batches_in_pieces_in_pairs_and_faulty_ones_all_get_their_answers(front: Front):
