@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -83,28 +85,53 @@ async def test_one_host_does_not_use_up_its_tenants_layouts(database_url: str) -
         assert (await put(calm, wire_layout.encode(other(2)))).status_code == 204
 
 
-async def test_a_fleets_new_layouts_leave_connections_for_the_batches_of_others(
-    front: Front, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Forty of one tenant at once, more than there are connections, and none goes on: another tenant's batch
-    is stored meanwhile. Who waits for too long is told to send it again; then all are taken.
-
-    Broken twin, tried: waiting for their turn in the database, they hold all connections."""
-    fleet = [await front.agent(f"host-{n}") for n in range(40)]
-    calm = await front.agent("calm", tenant="other")
-    assert (await calm.send((front.clock(), [0.5, 0.5]))).status_code == 200
-    bodies = [wire_layout.encode(other(n)) for n in range(len(fleet))]
+@contextlib.asynccontextmanager
+async def held_up(front: Front) -> AsyncIterator[None]:
+    """As if another collector were taking a layout of this tenant, for long."""
     async with front.pool.connection() as conn, conn.transaction():
         await conn.execute(
             "SELECT pg_advisory_xact_lock(hashtext('series'), tenant_id) FROM tenant WHERE key = 'acme'"
         )
-        waiting = [asyncio.create_task(put(*item)) for item in zip(fleet, bodies, strict=True)]
-        await asyncio.sleep(0.3)
-        async with asyncio.timeout(5):
+        yield
+
+
+async def one_waits(front: Front) -> None:
+    """Return when somebody waits for what ``held_up`` holds."""
+    asked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    async with front.pool.connection() as conn:
+        while (await (await conn.execute(asked)).fetchone()) == (0,):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_fleets_new_layouts_leave_connections_for_the_batches_of_others(front: Front) -> None:
+    """Twenty of one tenant at once, more than there are connections, and none goes on: another tenant's batch
+    is stored meanwhile.
+
+    Broken twin, tried: waiting for their turn in the database, they hold all connections."""
+    fleet = [await front.agent(f"host-{n}") for n in range(20)]
+    calm = await front.agent("calm", tenant="other")
+    assert (await calm.send((front.clock(), [0.5, 0.5]))).status_code == 200
+    async with held_up(front):
+        waiting = [
+            asyncio.create_task(put(agent, wire_layout.encode(other(n)))) for n, agent in enumerate(fleet)
+        ]
+        await one_waits(front)
+        async with asyncio.timeout(4):
             assert (await calm.send((front.clock(), [0.5, 0.5]))).status_code == 200
-        monkeypatch.setattr(layouts, "TURN_S", 0.1)
-        busy = await put(fleet[0], wire_layout.encode(other(99)))
-        assert (busy.status_code, busy.headers["Retry-After"]) == (429, "5")
     assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {204}
-    assert (await put(fleet[0], wire_layout.encode(other(99)))).status_code == 204
-    assert await front.count("layout") == len(fleet) + 2
+    assert await front.count("layout") == len(fleet) + 1
+
+
+async def test_who_waits_for_its_turn_for_too_long_is_told_to_come_again(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """429 with Retry-After; then it is taken."""
+    agent = await front.agent()
+    monkeypatch.setattr(layouts, "TURN_S", 0.1)
+    async with held_up(front):
+        first = asyncio.create_task(put(agent, wire_layout.encode(other(1))))
+        await one_waits(front)
+        busy = await put(agent, wire_layout.encode(other(2)))
+    assert (busy.status_code, busy.headers["Retry-After"]) == (429, "5")
+    assert (await first).status_code == 204
+    assert (await put(agent, wire_layout.encode(other(2)))).status_code == 204
