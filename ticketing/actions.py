@@ -14,6 +14,7 @@ from ticketing import casebook, family, terms
 from ticketing.casebook import Case
 from ticketing.errors import Conflicting, NoSuchTicket, NotAllowed
 from ticketing.lifecycle import Entry, Kind
+from ticketing.paging import rung
 from ticketing.policy import priority_name
 from ticketing.releases import load_releases, release_named
 from ticketing.settings import Settings
@@ -63,6 +64,8 @@ async def act(
         if not actor.staff and not isinstance(wanted, Note | Resolve | Reopen):
             raise NotAllowed(f"Only support staff may '{wanted.act}' a ticket.")
         done = [case.add(entry) for entry in _entries(case, wanted, actor, now)]
+        if any(entry.kind in family.WEIGHED for entry in done):
+            await family.leave_parent(conn, case, now)
         await casebook.save(conn, case, now, settings)
         await _to_children(conn, case, done, now, settings)
     return case
@@ -75,7 +78,7 @@ async def _to_children(
     for entry in done:
         if entry.kind is Kind.TAKEN:
             await family.take_along(conn, case, entry, now, settings)
-        elif entry.kind in (Kind.RESOLVED, Kind.CLOSED) or _is_lowered(entry):
+        elif entry.kind in (Kind.RESOLVED, Kind.CLOSED) or _is_lowered(entry) or _is_silent(case, entry):
             await family.let_go(conn, case, now, settings)
 
 
@@ -92,6 +95,11 @@ async def find(conn: Connection, number: str, tenant_id: int | None) -> Case:
 def _is_lowered(entry: Entry) -> bool:
     """A parent that matters less now may not ring any more: its children must be able to."""
     return entry.kind is Kind.PRIORITY and entry.detail["to"] > entry.detail["from"]
+
+
+def _is_silent(case: Case, entry: Entry) -> bool:
+    """A parent whose plan was corrected to one that rings nobody."""
+    return entry.kind is Kind.PLAN and not rung(case.terms, case.status)
 
 
 def _entries(case: Case, wanted: Act, actor: Actor, now: datetime) -> list[Entry]:

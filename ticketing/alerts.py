@@ -198,6 +198,7 @@ async def _again(conn: Connection, settings: Settings, now: datetime, fired: Fir
     if worse < status.priority:
         detail = {"from": status.priority, "to": worse}
         case.add(Entry(now, Kind.PRIORITY, DESK, detail, f"the alert worsened: {fired.reason}"))
+    if any(entry.kind in family.WEIGHED for entry in case.fresh):
         await family.leave_parent(conn, case, now)
     await casebook.save(conn, case, now, settings)
 

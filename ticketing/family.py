@@ -27,6 +27,8 @@ from ticketing.paging import rung
 from ticketing.settings import Settings
 
 Q = Queries.load("ticketing")
+WEIGHED = frozenset({Kind.PRIORITY, Kind.PLAN, Kind.REOPENED, Kind.REFIRED})
+"""After these a child is weighed against its parent again: does that one still ring for it?"""
 Connection = AsyncConnection[Any]
 
 
@@ -54,8 +56,8 @@ async def join_parent(conn: Connection, case: Case, now: datetime, deployment_id
 
 
 async def leave_parent(conn: Connection, case: Case, now: datetime) -> None:
-    """A child that became worse than its parent stands on its own, whatever else of its site is open (not
-    saved yet).
+    """A child that became worse than its parent, or comes back when that is over or in somebody's hands,
+    stands on its own, whatever else of its site is open (not saved yet).
 
     The parent is read without a lock: whoever is done with it looks after its children next, and waits."""
     parent = case.status.parent
@@ -63,7 +65,7 @@ async def leave_parent(conn: Connection, case: Case, now: datetime) -> None:
         return
     values = {"tenant_id": case.tenant_id, "number": parent, "priority": case.status.priority}
     if await _standing(conn, case, await (await conn.execute(Q.standing, values)).fetchone()) is None:
-        reason = f"it is worse than {parent}"
+        reason = f"{parent} is less urgent, over or in somebody's hands: it does not ring for this"
         case.add(Entry(now, Kind.UNLINKED, DESK, {"parent": parent}, reason))
 
 

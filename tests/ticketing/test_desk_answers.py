@@ -11,12 +11,12 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from storage.pool import Pool
-from tests.ticketing.desk_world import CONTRACTS, SITE, World, registry
+from tests.ticketing.desk_world import CONTRACTS, SITE, Alert, World, registry
 from tests.ticketing.facts import RELEASE
 from ticketing import alerts, desk, opening
 from ticketing.actions import Actor, act
 from ticketing.policy import PriorityBounds
-from ticketing.shapes import Note, Priority, Reopen, Resolve, Take
+from ticketing.shapes import Note, Plan, Priority, Reopen, Resolve, Take
 
 
 @pytest.fixture
@@ -316,3 +316,58 @@ async def test_what_somebody_took_rings_when_it_comes_back_long_after_it_was_ove
     await world.fires()
     await world.round()
     assert await is_paged(world) is rings
+
+
+async def _site_and_host(world: World, site: int = 1, host: int = 1) -> tuple[Alert, Alert]:
+    """A site's alert with a ticket of that priority, and a host's with a child of it."""
+    parent = await world.fires(rule="cluster-silent", problem="cl", priority=site)
+    await world.round()
+    child = await world.fires(rule="db-down", problem="db", host=await host_of(world), priority=host)
+    await world.round()
+    assert (await world.ticket())["parent_id"]
+    return parent, child
+
+
+@pytest.mark.parametrize("then", ["fires again", "reopened by the customer"])
+async def test_a_child_that_comes_back_after_its_parent_is_over_rings(world: World, then: str) -> None:
+    """First the host's trouble ended, then the site's; an hour later the host's is back: it rings on its own.
+
+    Broken twin (tried): linked still to what was over, it was said to be rung for there."""
+    parent, child = await _site_and_host(world)
+    await child.goes("resolved")
+    await world.round()
+    ticket = await world.ticket()
+    who = Actor("platinum-co portal", "x", staff=False, tenant_id=ticket["tenant_id"])
+    if then != "fires again":
+        await do(world, who, Resolve(act="resolve", reason="works"))
+    await parent.goes("resolved")
+    await world.wind(hours=1)
+    assert not await is_paged(world)
+    if then == "fires again":
+        await world.fires(rule="db-down", problem="db", host=ticket["host_id"])
+    else:
+        await do(world, who, Reopen(act="reopen", reason="all is down again"))
+    await world.round()
+    assert await is_paged(world)
+
+
+async def test_a_child_that_a_person_raises_above_its_parent_rings(world: World) -> None:
+    """The site's P2 rings nobody; a person finds that its host's ticket is critical: it rings.
+
+    Broken twin (tried): only the desk's own raising was weighed against the parent."""
+    await _site_and_host(world, site=2, host=3)
+    await do(world, Actor("sara", "x"), Priority(act="priority", to=1, reason="nobody can work"))
+    await world.round()
+    assert await is_paged(world)
+
+
+async def test_a_parent_whose_plan_no_longer_rings_lets_its_children_go(world: World) -> None:
+    """A correction makes the site's ticket a Gold one; the host's was opened under Platinum and rings."""
+    await _site_and_host(world)
+    [(number,)] = await world.rows("SELECT number FROM ticket WHERE parent_id IS NULL")
+    async with world.pool.connection() as conn:
+        wanted = Plan(act="plan", plan="gold", reason="as signed")
+        await act(conn, world.settings, world.now, Actor("sara", "x"), number, wanted)
+    assert await world.rows("SELECT ticket_id FROM page_request WHERE ended_at IS NULL") == [
+        ((await world.ticket())["ticket_id"],)
+    ]
