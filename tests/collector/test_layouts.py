@@ -99,8 +99,11 @@ async def one_waits(front: Front) -> None:
     """Return when somebody waits for what ``held_up`` holds."""
     asked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     async with front.pool.connection() as conn:
-        while (await (await conn.execute(asked)).fetchone()) == (0,):
+        for _ in range(100):
+            if await (await conn.execute(asked)).fetchone() != (0,):
+                return
             await asyncio.sleep(0.05)
+    raise AssertionError("nobody waits")
 
 
 async def test_a_fleets_new_layouts_leave_connections_for_the_batches_of_others(front: Front) -> None:
