@@ -57,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stream_look_s: float = 1.0
     """Between two looks for changes."""
     streams: int = 100
-    """Most streams of one process at a time; more are answered 429."""
+    """Most streams of one process at a time, a quarter of them for one customer; more are answered 429."""
     notice_receivers: tuple[Receiver, ...] = ()
     """Who is told of alerts that page nobody."""
     notice_look_s: float = 15.0

@@ -52,25 +52,41 @@ Position = Annotated[str | None, Header(alias="Last-Event-ID", max_length=40)]
 
 def add_routes(routes: APIRouter, pool: Pool, settings: Settings, links: Links) -> None:
     """Add this module's route. It is not in the OpenAPI document, which has no words for a stream."""
-    open_streams: set[object] = set()
+    room = Room(settings.streams)
 
     @routes.get("/v1/alerts/stream", include_in_schema=False)
     async def stream(request: Request, position: Position = None) -> StreamingResponse:
         who = caller(request, Role.READER)
-        if len(open_streams) >= settings.streams:
+        if room.is_full_for(who.tenant_id):
             raise TooBusy("Too many streams are open here; try again soon.", retry_after_s=5)
-        told = _counted(Follower(pool, settings, who, links).told(read_position(position)), open_streams)
+        told = room.counted(Follower(pool, settings, who, links).told(read_position(position)), who.tenant_id)
         return StreamingResponse(told, media_type="text/event-stream", headers=_HEADERS)
 
 
-async def _counted(told: AsyncIterator[bytes], open_streams: set[object]) -> AsyncIterator[bytes]:
-    mark = object()
-    open_streams.add(mark)
-    try:
-        async for chunk in told:
-            yield chunk
-    finally:
-        open_streams.discard(mark)
+class Room:
+    """How many streams are open, and whose. One customer's take at most a quarter of the room: else who opens
+    many would shut out all others."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: dict[object, int | None] = {}
+        """A mark per stream -> the customer whose key it is; None: the vendor's own."""
+
+    def is_full_for(self, tenant_id: int | None) -> bool:
+        """Whether this customer (None: the vendor's own) may open no more now."""
+        taken = sum(1 for owner in self._open.values() if owner == tenant_id)
+        share = self._most if tenant_id is None else max(1, self._most // 4)
+        return len(self._open) >= self._most or taken >= share
+
+    async def counted(self, told: AsyncIterator[bytes], tenant_id: int | None) -> AsyncIterator[bytes]:
+        """The stream, counted while it lasts."""
+        mark = object()
+        self._open[mark] = tenant_id
+        try:
+            async for chunk in told:
+                yield chunk
+        finally:
+            del self._open[mark]
 
 
 def read_position(text: str | None) -> datetime | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -147,6 +148,30 @@ async def test_the_stream_is_spoken_over_http(database_url: str) -> None:
         async with front.http.stream("GET", "/v1/alerts/stream", headers=key) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             assert await anext(answer.aiter_lines()) == "retry: 1000"
+
+
+async def test_one_customer_does_not_take_every_others_place(database_url: str) -> None:
+    """It is refused past its share; another customer, and the vendor's own, still get their streams.
+
+    The twin: counted together, one customer's reader held all places and everybody else was answered 429."""
+    async with running(database_url) as front, contextlib.AsyncExitStack() as held:
+        for tenant in ("greedy", "other"):
+            await front.customer(tenant)
+        greedy, lines = await front.key(Role.READER, "greedy"), list[AsyncIterator[str]]()
+
+        async def opened(key: dict[str, str]) -> int:
+            answer = await held.enter_async_context(
+                front.http.stream("GET", "/v1/alerts/stream", headers=key)
+            )
+            if answer.status_code == 200:
+                lines.append(answer.aiter_lines())  # let go of, it would close its stream
+                assert await anext(lines[-1]) == "retry: 1000"
+            return answer.status_code
+
+        share = Settings().streams // 4
+        assert [await opened(greedy) for _ in range(share + 1)] == [200] * share + [429]
+        assert await opened(await front.key(Role.READER, "other")) == 200
+        assert await opened(await front.key(Role.READER)) == 200
 
 
 @pytest.fixture
