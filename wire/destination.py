@@ -20,6 +20,15 @@ from urllib.parse import SplitResult, urlsplit
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """All addresses of a host and port. Raises OSError."""
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_INNER = (
+    ipaddress.IPv6Network("::/96"),  # IPv4-compatible: an IPv4 address in its last 32 bits
+    ipaddress.IPv6Network("::ffff:0:0:0/96"),  # IPv4-translated, likewise
+    ipaddress.IPv6Network("64:ff9b:1::/48"),  # a network's own translation to IPv4
+    ipaddress.IPv6Network("fec0::/10"),  # site-local, as it was
+)
+"""Not for the public, whatever Python's own table says of them."""
 
 
 class DestinationError(Exception):
@@ -80,8 +89,22 @@ def _parts(url: str, *, private: bool) -> SplitResult:
 
 
 def public(address: str) -> bool:
-    """Whether an address is on the public internet, also where IPv6 forms hide one of IPv4."""
+    """Whether an address is on the public internet, also where IPv6 forms hide one of IPv4.
+
+    In a network of IPv6 alone its translator (NAT64) reaches every IPv4 address, those of ours too."""
     found = ipaddress.ip_address(address.partition("%")[0])
-    hidden = [getattr(found, "ipv4_mapped", None), getattr(found, "sixtofour", None)]
-    candidates = [candidate for candidate in (found, *hidden) if candidate is not None]
-    return all(candidate.is_global and not candidate.is_multicast for candidate in candidates)
+    return all(one.is_global and not one.is_multicast for one in (found, *_hidden(found))) and not _inner(
+        found
+    )
+
+
+def _hidden(found: Address) -> list[Address]:
+    """The IPv4 addresses that an IPv6 one stands for."""
+    if not isinstance(found, ipaddress.IPv6Address):
+        return []
+    translated = ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF) if found in _NAT64 else None
+    return [one for one in (found.ipv4_mapped, found.sixtofour, translated) if one is not None]
+
+
+def _inner(found: Address) -> bool:
+    return isinstance(found, ipaddress.IPv6Address) and any(found in network for network in _INNER)

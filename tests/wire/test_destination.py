@@ -28,6 +28,31 @@ def test_only_the_public_internet_is_reached(address: str, allowed: bool) -> Non
     assert public(address) is allowed
 
 
+@pytest.mark.parametrize("address", ["64:ff9b::8.8.8.8", "::ffff:8.8.8.8"])
+def test_a_public_address_may_be_written_in_ipv6(address: str) -> None:
+    """So a network of IPv6 alone writes it."""
+    assert public(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "64:ff9b::169.254.169.254",
+        "64:ff9b::10.0.0.1",
+        "64:ff9b:1::a00:1",
+        "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
+        "fec0::1",
+        "::",
+    ],
+)
+def test_no_form_of_ipv6_leads_inside(address: str) -> None:
+    """Behind a translator (NAT64, DNS64) a webhook's name could lead to our cloud's metadata.
+
+    The twin: judged by Python's own table alone, all but the last counted as public."""
+    assert not public(address)
+
+
 async def test_the_address_that_was_judged_is_the_one_that_is_called() -> None:
     """The receiver still sees its own name, in the header and in the certificate; keys in the URL are not
     sent to it as part of its name.
