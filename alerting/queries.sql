@@ -234,13 +234,19 @@ SELECT s.tenant_id, t.key, d.deployment_id, d.key, s.host_id, h.name, s.last_see
  ORDER BY s.tenant_id, d.deployment_id, s.host_id;
 
 -- name: fleet
--- How many hosts report at all, and how many fell silent within a window, in how many deployments.
+-- How many hosts report at all, and how many fell silent within a window, in how many deployments. What was told
+-- as silent before our door last opened did not fall silent by that.
 SELECT count(*),
        count(*) FILTER (WHERE q.fell),
        count(DISTINCT q.deployment_id) FILTER (WHERE q.fell)
   FROM (SELECT h.deployment_id,
                greatest(s.last_seen, %(open_since)s) >= %(from)s
-               AND greatest(s.last_seen, %(open_since)s) < %(until)s AS fell
+               AND greatest(s.last_seen, %(open_since)s) < %(until)s
+               AND NOT (s.last_seen < %(open_since)s AND EXISTS (
+                   SELECT FROM alert a
+                    WHERE a.tenant_id = s.tenant_id AND coalesce(a.host_id, 0) = s.host_id
+                      AND a.deployment_id = h.deployment_id AND a.rule_id = ANY (%(rules)s)
+                      AND a.state NOT IN ('resolved', 'stale') AND a.fired_at < %(open_since)s)) AS fell
           FROM host_state s
           JOIN host h ON h.tenant_id = s.tenant_id AND h.host_id = s.host_id AND h.retired_at IS NULL
          WHERE s.last_seen >= %(reporting_since)s) AS q;

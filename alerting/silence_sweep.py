@@ -51,7 +51,7 @@ async def sweep(
         return
     before = now - timedelta(seconds=shortest)
     async with pool.connection() as conn:
-        held_from = await _held_from(conn, settings, opened, before, now)
+        held_from = await _held_from(conn, settings, evaluator, opened, before, now)
         rows = await (await conn.execute(Q.quiet_hosts, {"before": before})).fetchall()
         over = await (await conn.execute(Q.deployment_alerts)).fetchall()
     quiet = [Quiet(HostScope(*row[:6]), row[6], row[7]) for row in rows]
@@ -71,13 +71,18 @@ def _deployment(quiet: Quiet) -> tuple[int, int]:
 
 
 async def _held_from(
-    conn: Connection, settings: Settings, opened: datetime, before: datetime, now: datetime
+    conn: Connection,
+    settings: Settings,
+    evaluator: Evaluator,
+    opened: datetime,
+    before: datetime,
+    now: datetime,
 ) -> datetime | None:
     """Silences that began at or after this are held back; None: none are."""
     alarm = next((a for a in await open_operations_alarms(conn) if a.kind == MASS_SILENCE), None)
     window = timedelta(seconds=settings.hold_window_s)
     from_at = alarm.from_at if alarm else before - window
-    fleet = await _fleet(conn, opened, from_at, before, now)
+    fleet = await _fleet(conn, evaluator, opened, from_at, before, now)
     why = absence.ours(fleet, settings.hold_share, settings.hold_min_hosts)
     if alarm is not None:
         return await _still_held(conn, alarm, fleet, settings, now)
@@ -99,9 +104,15 @@ async def _still_held(
 
 
 async def _fleet(
-    conn: Connection, opened: datetime, from_at: datetime, until: datetime, now: datetime
+    conn: Connection,
+    evaluator: Evaluator,
+    opened: datetime,
+    from_at: datetime,
+    until: datetime,
+    now: datetime,
 ) -> Fleet:
     given = {
+        "rules": [rule.id for rule in evaluator.rules if isinstance(rule.source, Silent)],
         "open_since": opened,
         "from": from_at,
         "until": until,
