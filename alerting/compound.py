@@ -165,7 +165,9 @@ class _Panel:
         for node in self.site.nodes:
             if node.scope.host_id == scope.host_id:
                 for track in node.state.memory.troubles():
-                    yield from self._cause(node.scope, track.rule_id, track.told.since)
+                    found = self.evaluator.rule(node.scope, track.rule_id)
+                    if found is not None and not hiding.is_none(track, found[0], self.site.now):
+                        yield from self._cause(node.scope, track.rule_id, track.told.since)
 
     def _cause(self, scope: HostScope, rule_id: str, since: int) -> Iterator[tuple[str, hiding.Cause]]:
         found = self.evaluator.rule(scope, rule_id)

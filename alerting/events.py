@@ -84,6 +84,11 @@ def _waiting(track: EventTrack, ms: int) -> EventStep:
     return EventStep(_changed(track, due=track.last + ms), track.told, None)
 
 
+def idle(track: EventTrack, source: Matched, now: int) -> bool:
+    """Whether it never fired and its window is over: it is only kept for what may come late."""
+    return not track.told.state and track.last + round(source.window_s * 1000) <= now
+
+
 def _firing(
     track: EventTrack, source: Matched, level: CountLevel | None, event: Event, count: int, at: int
 ) -> EventStep:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from alerting import events
 from alerting.inputs import Change
 from alerting.published import State
-from alerting.rule import Rule
-from alerting.state import Told
+from alerting.rule import Matched, Rule
+from alerting.state import EventTrack, SilentTrack, Told, Track
 
 OPEN = frozenset({State.FIRING.value, State.RECOVERING.value})
 RECENT_MS = 15 * 60_000
@@ -38,6 +39,13 @@ def hidden_by(rule: Rule, told: Told, causes: Mapping[str, Cause]) -> str:
         if told.priority != 1 or cause.since_ms >= told.since - RECENT_MS:
             return f"a consequence of '{cause.name}' ({rule_id})"
     return ""
+
+
+def is_none(track: Track | EventTrack | SilentTrack, rule: Rule, now: int) -> bool:
+    """Whether a track is no cause of anything: too few events, and long ago."""
+    if not isinstance(track, EventTrack) or not isinstance(rule.source, Matched):
+        return False
+    return events.idle(track, rule.source, now)
 
 
 def turned(told: Told, hidden: str, at: int) -> Change | None:

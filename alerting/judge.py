@@ -262,7 +262,9 @@ class Judge:
         for track in held:
             rule = self._in_force(track.rule_id)
             known = causes.get(track.rule_id)
-            if rule is not None and (known is None or known.since_ms < track.told.since):
+            if rule is None or hiding.is_none(track, rule, self.now):
+                continue
+            if known is None or known.since_ms < track.told.since:
                 causes[rule.id] = hiding.Cause(rule.name, track.told.since)
         return causes
 
