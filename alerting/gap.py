@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from alerting.inputs import AlertChange, Change
+from alerting.machine import LevelState, Phase
 from alerting.published import ENDED, State
+from alerting.samples import GAP_INTERVALS
 from alerting.state import Gap, Key, Track
 
 SETTLE_MS = 600_000
@@ -99,6 +101,31 @@ def closed(episode: Episode, end: int) -> Episode:
     reason = "The first frame after the gap no longer shows it: recovered."
     change = Change(end, last.to_state, State.RESOLVED, last.priority, None, reason)
     return Episode(episode.key, _changed(episode.alert, change=change), (*episode.changes, change))
+
+
+def begun_earlier(
+    found: Iterable[Episode], past: Mapping[Key, Track], tracks: Mapping[Key, Track], end: int
+) -> dict[Key, Track]:
+    """The tracks of now; where an episode goes on, their timers run from where the replay (``past``) saw them
+    begin: what has held throughout does not wait anew, nor is it said to have begun after the gap."""
+    now = dict(tracks)
+    for episode in found:
+        before, track = past.get(episode.key), now.get(episode.key)
+        if before and track and before.rule == track.rule and continued(episode, track, end):
+            apart = GAP_INTERVALS * track.interval_ms
+            pairs = zip(track.levels, before.levels, strict=True)
+            levels = tuple(_joined(*pair, before.last + apart) for pair in pairs)
+            now[episode.key] = _changed(track, levels=levels)
+    return now
+
+
+def _joined(now: LevelState, before: LevelState, until: int) -> LevelState:
+    """A timer of now that goes on from one of before, unless it began after ``until``: samples between them
+    are missing."""
+    held = before.phase in (Phase.PENDING, Phase.ACTIVE) and now.phase is Phase.PENDING
+    if not held or not before.since < now.since <= until:
+        return now
+    return _changed(now, since=before.since, count=before.count + now.count)
 
 
 def continued(episode: Episode, track: Track | None, end: int) -> bool:

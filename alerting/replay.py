@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from alerting.gap import MUTED, Episode
 from alerting.inputs import AlertChange, Change, FrameInput, HostScope, HostState, Outcome, from_ms, to_ms
 from alerting.judge import evaluate
 from alerting.published import State
-from alerting.state import Gap, Memory, Track
+from alerting.state import Gap, Key, Memory, Track
 from collector.published import frames_between
 from storage.sql import Queries
 
@@ -37,14 +37,18 @@ async def replay(
     for gap in memory.gaps:
         if 0 < gap.due <= to_ms(now):
             metrics.REPLAYS.inc()
-            found = await _judged(conn, evaluator, scope, gap)
+            found, past = await _judged(conn, evaluator, scope, gap)
+            tracks = gaps.begun_earlier(found, past, memory.tracks, gap.end)
+            memory = _changed(memory, tracks=tracks)
             memory = await _settled(conn, evaluator, scope, gap, found, memory, moved)
     memory = _changed(memory, gaps=gaps.replayed(memory.gaps, to_ms(now)))
     return Outcome(scope, _changed(state, memory=memory, pack_version=evaluator.version), tuple(moved))
 
 
-async def _judged(conn: Connection, evaluator: Evaluator, scope: HostScope, gap: Gap) -> list[Episode]:
-    """What the gap's frames would have said, had they come in time."""
+async def _judged(
+    conn: Connection, evaluator: Evaluator, scope: HostScope, gap: Gap
+) -> tuple[list[Episode], Mapping[Key, Track]]:
+    """What the gap's frames would have said, had they come in time, and what was not healthy at its end."""
     tracks = {(track.rule_id, track.instance): track for track in gap.tracks}
     state = HostState(scope.tenant_id, scope.host_id, memory=Memory(tracks=tracks))
     alerts: list[AlertChange] = []
@@ -52,7 +56,7 @@ async def _judged(conn: Connection, evaluator: Evaluator, scope: HostScope, gap:
         outcome = evaluate(evaluator, scope, state, [frame], frame.at)
         state = outcome.state
         alerts += outcome.alerts
-    return gaps.episodes(alerts)
+    return gaps.episodes(alerts), state.memory.tracks
 
 
 async def _frames(conn: Connection, scope: HostScope, gap: Gap) -> AsyncIterator[FrameInput]:
