@@ -60,6 +60,18 @@ SELECT h.tenant_id, h.host_id, h.version, h.frontier, h.last_seen, h.state,
  ORDER BY h.tenant_id, h.host_id
    FOR UPDATE OF h;
 
+-- name: held_hosts
+-- Those of some hosts that others have locked; holds none itself beyond the statement.
+WITH free AS (
+    SELECT h.tenant_id, h.host_id
+      FROM unnest(%(tenants)s::int[], %(hosts)s::bigint[]) AS k (tenant_id, host_id)
+      JOIN host_state h ON h.tenant_id = k.tenant_id AND h.host_id = k.host_id
+       FOR UPDATE OF h SKIP LOCKED)
+SELECT h.tenant_id, h.host_id
+  FROM unnest(%(tenants)s::int[], %(hosts)s::bigint[]) AS k (tenant_id, host_id)
+  JOIN host_state h ON h.tenant_id = k.tenant_id AND h.host_id = k.host_id
+ WHERE NOT EXISTS (SELECT FROM free f WHERE f.tenant_id = h.tenant_id AND f.host_id = h.host_id);
+
 -- name: save_hosts
 -- One statement for all hosts of a commit; touches no row whose version moved.
 UPDATE host_state h

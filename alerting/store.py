@@ -53,6 +53,12 @@ async def lock_hosts(
     return dict(zip(found, map(_state, rows), strict=True))
 
 
+async def held_hosts(conn: AsyncConnection[Row], keys: Collection[HostKey]) -> frozenset[HostKey]:
+    """Those of the hosts whose rows others have locked at this moment. Waits for none of them."""
+    cursor = await conn.execute(Q.held_hosts, _hosts(sorted(keys)))
+    return frozenset(HostKey(*row) for row in await cursor.fetchall())
+
+
 def _hosts(keys: Sequence[HostKey]) -> dict[str, Any]:
     return {
         "tenants": arrays.int4s([key.tenant_id for key in keys]),

@@ -59,6 +59,14 @@ class SentBefore(Exception):
     """The ledger knows a batch of the group: who wins and who lost is to be asked."""
 
 
+class HostsHeld(Exception):
+    """Somebody holds some of the group's hosts for long; nothing of the group is stored."""
+
+    def __init__(self, hosts: frozenset[HostKey]) -> None:
+        super().__init__(f"{len(hosts)} of the hosts are held by others")
+        self.hosts = hosts
+
+
 class Verdicts(msgspec.Struct, frozen=True):
     """What becomes of each batch of a group."""
 
@@ -173,7 +181,21 @@ class IngestCommit:
         self._bounded: WeakSet[Connection] = WeakSet()
 
     async def __call__(self, group: Sequence[Pending]) -> tuple[Receipt, ...]:
-        """Commit ``group``; receipts in its order. Raises what the database says: then nothing was stored."""
+        """Commit ``group``; receipts in its order. Raises HostsHeld or what the database says: then nothing
+        was stored."""
+        try:
+            return await self._cheap_or_careful(group)
+        except errors.LockNotAvailable:
+            held = await self._held(group) if len(group) > 1 else frozenset()
+            if not held:
+                raise
+            raise HostsHeld(held) from None
+
+    async def _held(self, group: Sequence[Pending]) -> frozenset[HostKey]:
+        async with self._pool.connection() as conn:
+            return await alerting.held_hosts(conn, {pending.host for pending in group})
+
+    async def _cheap_or_careful(self, group: Sequence[Pending]) -> tuple[Receipt, ...]:
         if not self._careful:
             with contextlib.suppress(SentBefore):
                 return await self._commit(group, careful=False)

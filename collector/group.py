@@ -13,6 +13,7 @@ nothing back.
     what happened                          what follows
     deadlock, serialisation, ledger moved  the same group again, up to TRIES times, after a short random pause
     the database is away or full           503 to the whole group: single runs would only wait for it in turn
+    others hold some of its hosts long     503 to these hosts' batches, the rest as a group again
     anything else (a lock not had in time) each batch alone; what fails alone is answered 503
 """
 
@@ -31,7 +32,7 @@ from psycopg import errors
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from alerting.evaluate import HostKey
-from collector.commit import LedgerMoved
+from collector.commit import HostsHeld, LedgerMoved
 from collector.meters import Meters
 from collector.pending import Pending
 from collector.queue import Admission, FairQueue
@@ -193,15 +194,23 @@ class Committer:
         fault = await self._attempt(group)
         if fault is None:
             return
+        if isinstance(fault, HostsHeld):
+            await self._settle_without(fault, group)
+            return
         if diagnose(fault) is Trouble.FAULT and len(group) > 1:
             log.warning("a group of %d batches was rolled back, each is run alone: %r", len(group), fault)
             for pending in group:
-                await self._settle_or_fail([pending])
+                if not pending.answer.done():  # meanwhile it may have waited for too long
+                    await self._settle_or_fail([pending])
             return
-        log.error("%d batches were not stored (answered 503): %r", len(group), fault, exc_info=fault)
-        _answer_all(
-            group, Unavailable("The batch could not be stored: send it again.", retry_after_s=RETRY_AFTER_S)
-        )
+        _fail(group, fault)
+
+    async def _settle_without(self, held: HostsHeld, group: list[Pending]) -> None:
+        """Who holds a host holds up that host alone: a process that stands still may hold it for a minute."""
+        _fail([pending for pending in group if pending.host in held.hosts], held)
+        others = [pending for pending in group if not pending.answer.done()]
+        if others:
+            await self._settle_or_fail(others)
 
     async def _attempt(self, group: list[Pending]) -> Exception | None:
         """Commit and answer; the fault, if it could not be done within the tries that its kind deserves."""
@@ -242,6 +251,13 @@ def _hand_out(group: Sequence[Pending], receipts: Sequence[Receipt]) -> None:
     for pending, receipt in zip(group, receipts, strict=True):
         if not pending.answer.done():
             pending.answer.set_result(receipt)
+
+
+def _fail(group: Sequence[Pending], fault: Exception) -> None:
+    log.error("%d batches were not stored (answered 503): %r", len(group), fault, exc_info=fault)
+    _answer_all(
+        group, Unavailable("The batch could not be stored: send it again.", retry_after_s=RETRY_AFTER_S)
+    )
 
 
 def _answer_all(group: Sequence[Pending], problem: Problem) -> None:

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from psycopg import errors
 
 from alerting.evaluate import HostKey, HostScope
 from collector.census import Limits
-from collector.commit import IngestCommit, LedgerMoved, by_host, settle
+from collector.commit import HostsHeld, IngestCommit, LedgerMoved, by_host, settle
 from collector.layouts import LayoutStore, StoredLayout
 from collector.meters import Meters
 from collector.pending import BatchKey, Pending, clock_offset_ms
@@ -100,6 +101,31 @@ async def test_a_group_that_fails_leaves_nothing(front: Front) -> None:
     assert await front.count("frame") == 0
     assert await front.count("host_state") == before
     assert (await commit_of(front)([good]))[0].outcome is Outcome.STORED
+
+
+async def test_a_host_that_others_hold_is_named(front: Front) -> None:
+    """Another transaction stands still with one host's row: the commit says whose, and stores nothing.
+    Without that host's batch it is done.
+
+    Broken twin, tried: without asking whose row it is, the commit says what the database says."""
+    held, free, new = [await front.agent(name) for name in ("held", "free", "new")]
+    for agent in (held, free):
+        assert (await agent.send((front.clock(), [0.5, 0.5]))).status_code == 200
+    bodies = [(agent, agent.batch(frames=frames((front.clock(), [0.6, 0.6])))) for agent in (free, held, new)]
+    group = [await prepared(front, *item) for item in bodies]
+    commit = IngestCommit(front.pool, tuned(lock_timeout_s=0.2), front.clock, Meters(CollectorRegistry()))
+    async with front.pool.connection() as other, other.transaction():
+        await other.execute("SELECT FROM host_state WHERE host_id = %s FOR UPDATE", [group[1].host.host_id])
+        with pytest.raises(HostsHeld) as named:
+            await commit(group)
+        assert named.value.hosts == {group[1].host}
+        assert await front.count("batch_ledger") == 2
+        receipts = await commit([group[0], group[2]])
+        with pytest.raises(errors.LockNotAvailable):
+            await commit(group[1:2])
+    assert {receipt.outcome for receipt in receipts} == {Outcome.STORED}
+    assert (await commit(group[1:2]))[0].outcome is Outcome.STORED
+    assert await front.count("frame") == 5
 
 
 async def test_a_batch_sent_again_is_found_beside_new_ones(front: Front) -> None:
