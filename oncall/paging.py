@@ -187,11 +187,16 @@ def _past_the_last(position: Position, settings: Settings, now: datetime) -> Mov
 
 
 def _per_target(here: list[Page], step: Step, settings: Settings, now: datetime) -> Iterator[Move]:
-    """One move for each target that is not over yet."""
+    """One move for each target that is not over yet. Who asked for the next person is done with, in writing
+    too."""
     tried: dict[tuple[int, str], list[Page]] = {}
+    declined = {page.person_id for page in here if page.state is State.DECLINED}
     for page in sorted(here, key=lambda p: (p.created_at, p.page_id)):
-        tried.setdefault((page.person_id, page.transport), []).append(page)
+        if page.person_id not in declined:
+            tried.setdefault((page.person_id, page.transport), []).append(page)
     for target in step.targets:
+        if target.person_id in declined:
+            continue
         pages = tried.pop((target.person_id, target.transport), [])
         if not pages:
             yield Place(target, _provider(settings, pages), step.why or f"step {here_text(step)}")
@@ -204,13 +209,16 @@ def _per_target(here: list[Page], step: Step, settings: Settings, now: datetime)
 
 def here_text(step: Step) -> str:
     """The step's persons by name."""
-    return " and ".join(target.name for target in step.targets) or "nobody"
+    return " and ".join(dict.fromkeys(target.name for target in step.targets)) or "nobody"
 
 
 def _go_on(
     pages: list[Page], step: Step, target: Target | None, settings: Settings, now: datetime
 ) -> Iterator[Move]:
     last = pages[-1]
+    if not last.live:
+        # A call that was in doubt may be the one that was picked up; the one after it found the phone busy.
+        last = next((page for page in reversed(pages) if page.state is State.ANSWERED), last)
     if last.state is State.CLAIMED:
         yield Resolve(last)
     elif last.state in (State.FAILED, State.IN_DOUBT):

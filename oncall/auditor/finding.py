@@ -144,7 +144,10 @@ def _reported(seen: Snapshot, s: Settings, now: datetime) -> Iterator[Finding]:
 
 
 def neglected(alert: CriticalAlert, s: Settings, now: datetime) -> str | None:
-    """Why this alert is not in good hands; None: it is, or it need not be, or there is time yet."""
+    """Why this alert is not in good hands; None: it is, or it need not be, or there is time yet.
+
+    An answer ends what the desk asks for. Where it still asks long after, the answer was lost on its way: who
+    gave it may sleep again, on-call rings for it no more, and nothing would notice."""
     start = max(alert.fired_at, alert.asked_at or alert.fired_at)
     late = now >= start + timedelta(seconds=s.rung_within_s)
     if alert.ticket is None:
@@ -153,8 +156,10 @@ def neglected(alert: CriticalAlert, s: Settings, now: datetime) -> str | None:
     if alert.asked_at is None:
         forgotten = alert.wanted and not alert.settled and late
         return f"Nobody was asked to ring anybody for ticket {alert.ticket}." if forgotten else None
-    if _since(alert.answered_at, start):
-        return None
+    if alert.answered_at is not None and _since(alert.answered_at, start):
+        unheard = now >= alert.answered_at + timedelta(seconds=s.answered_within_s)
+        lost = f"Somebody answered at {_clock(alert.answered_at)}, ticket {alert.ticket} does not know of it."
+        return lost if unheard else None
     if late and not _since(alert.rang_at, start):
         return f"No phone has rung for ticket {alert.ticket} since {_clock(start)}."
     if now >= start + timedelta(seconds=s.answered_within_s):

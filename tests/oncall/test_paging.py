@@ -100,6 +100,31 @@ def test_key_5_skips_the_second_call() -> None:
     assert found == Advance(Position(1, 1, 1), NOW, "Anna asked for the next person")
 
 
+def test_key_5_waits_for_no_answer_in_writing() -> None:
+    """Anna, who was sent a message too, asked for the next person by phone: that one is rung now, not when
+    the step's time is over. Another's phone that rings at the same step is still waited for.
+
+    Broken twin (tried): "the next person will be called", and five minutes of nothing."""
+    written = Target(1, "Anna", "+390584000001", "sms")
+    sent = page(page_id=UUID(int=2), transport="sms", state=State.PLACED, placed_at=NOW)
+    pages = [page(state=State.DECLINED), sent]
+    found = move(pages, Step((ANNA, written), wait_s=300.0), now=later(10))
+    assert found == Advance(Position(1, 1, 1), later(10), "Anna asked for the next person")
+    ringing = page(page_id=UUID(int=3), person_id=2, state=State.RINGING, ringing_at=NOW)
+    assert isinstance(move([*pages, ringing], Step((ANNA, written, BEN), wait_s=300.0), now=later(10)), Wait)
+
+
+def test_who_listens_to_the_call_that_was_in_doubt_is_waited_for() -> None:
+    """The provider's answer was lost and Anna was rung again; she picked up the first call, so the second
+    found her busy: nobody else is woken while she listens.
+
+    Broken twin (tried): judged by the last call alone, the next person was rung."""
+    first = page(state=State.ANSWERED, answered_at=later(3), created_at=NOW)
+    second = page(page_id=UUID(int=2), state=State.NO_ANSWER, created_at=later(2))
+    assert isinstance(move([first, second], now=later(5)), Wait)
+    assert isinstance(move([first, second], now=later(93)), Ask)
+
+
 def test_nobody_at_all_looks_again_and_alarms() -> None:
     """A hole in the rota is not silence."""
     found = move([], None)
