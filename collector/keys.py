@@ -46,6 +46,8 @@ async def create(
     """A new key: (id, key). ``only_...``: what the caller's own key is bound to; it gives away no more.
 
     Raises Unprocessable, NotFound (tenant, deployment) or Conflict (the name is taken)."""
+    if not name.strip():
+        raise Unprocessable("A key needs a name: audit trails show it.", slug="no-name")
     if role is Role.AGENT:
         raise Unprocessable("Agents get no API keys: they enrol and sign their requests.", slug="role-agent")
     if role is Role.INTEGRATION and deployment is None:

@@ -103,13 +103,25 @@ def _database(url: str) -> Iterator[Finding]:
             conn.execute("SET TimeZone TO 'UTC'")
             yield Finding(True, "database", f"answers, PostgreSQL {conn.info.server_version // 10000}")
             yield _clock(conn)
-            yield _migrations(url)
+            migrations = _migrations(url)
+            yield migrations
+            if not migrations.well and not _has_tables(conn):
+                return  # everything below would be a fault, and each for this one reason
             yield from _partitions(conn)
             yield _upkeep(conn)
             yield _rota(conn)
             yield from _alarms(conn)
-    except (psycopg.OperationalError, psycopg.errors.UndefinedTable) as error:
+    except psycopg.OperationalError as error:
         yield Finding(False, "database", f"does not answer: {str(error).strip()}")
+    except psycopg.errors.UndefinedTable as error:
+        yield Finding(False, "tables", f"{str(error).splitlines()[0]}: restore a backup")
+
+
+def _has_tables(conn: psycopg.Connection[tuple[Any, ...]]) -> bool:
+    """Whether the tables that are looked at below are there: in a new or an old database they are not yet."""
+    names = ("upkeep_job", "rota_document", "oncall_alarm")
+    every = "SELECT count(to_regclass(name)) = %s FROM unnest(%s::text[]) AS name"
+    return conn.execute(every, (len(names), list(names))).fetchone() == (True,)
 
 
 def _clock(conn: psycopg.Connection[tuple[Any, ...]]) -> Finding:

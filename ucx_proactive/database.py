@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 
 from storage.embedded import EmbeddedServer
 from storage.faults import DirectoryInUse
 
 URL_FILE = "database.url"
 Progress = Callable[[str], None]
+
+
+def fault_of_url(url: str) -> str | None:
+    """What is wrong with how a database is named, if anything; never the text: it may hold a password."""
+    try:
+        named = bool(conninfo_to_dict(url))
+    except ProgrammingError:
+        named = False
+    return None if named else "is no database's URL: it looks like postgresql://user:password@host:5432/name"
 
 
 @contextmanager
@@ -26,7 +38,8 @@ def own_server(data_dir: Path, progress: Progress) -> Iterator[EmbeddedServer]:
         leave_note(data_dir, server.start())
         yield server
     finally:
-        (data_dir / URL_FILE).unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # a data directory that is none: why it cannot be used was said
+            (data_dir / URL_FILE).unlink(missing_ok=True)
         server.stop()
 
 

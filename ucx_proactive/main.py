@@ -9,6 +9,10 @@ import difflib
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typer import Typer
 
 from ucx_proactive.release import release
 
@@ -22,7 +26,7 @@ COMMANDS = {
     "api-key": ("keys", "Create, list and revoke API keys."),
     "agent": ("agents", "List agents and revoke their credentials."),
     "registry": ("registry", "Customers, contracts and people: a declarative file."),
-    "ticket": ("ticket", "Work on tickets."),
+    "ticket": ("ticket", "Look at tickets."),
     "sla": ("sla", "Work out what a contract promises for a ticket."),
     "policy": ("policy", "Check support and paging policies."),
     "coverage": ("coverage", "Who is covered, when, and where there are gaps."),
@@ -60,7 +64,23 @@ def run(name: str, words: Sequence[str]) -> None:
         print(f"ucx-proactive: there is no command '{name}'.{hint}\n\n{usage()}", file=sys.stderr)
         raise SystemExit(2)
     module = importlib.import_module(f"ucx_proactive.commands.{COMMANDS[name][0]}")
+    plain(module.app)
     module.app(args=list(words), prog_name=f"ucx-proactive {name}")
+
+
+def plain(app: Typer) -> None:
+    """Help and errors as plain text.
+
+    In frames, "[ucx-data]" is taken for markup and vanishes, and the line ends of docstrings stay where a
+    terminal of another width does not want them. A plain list of commands cuts off what each one does, unless
+    it is given as the short help."""
+    app.rich_markup_mode = None
+    for command in app.registered_commands:
+        text = command.help or (command.callback.__doc__ if command.callback else None) or ""
+        command.short_help = " ".join(text.strip().split("\n\n")[0].split())
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            plain(group.typer_instance)
 
 
 def usage() -> str:

@@ -85,7 +85,7 @@ def wait_for_database(url: str, within_s: float, pause_s: float = 0.5) -> None:
         except psycopg.OperationalError as error:
             if not _may_come(error) or time.monotonic() > until:
                 raise
-            reason = str(error).strip().splitlines()[-1]
+            reason = str(error).strip().splitlines()[0]  # what follows is libpq's question whether it runs
             if reason != told:
                 log.warning("waiting up to %.0f s for the database: %s", within_s, reason)
             told = reason

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 import yaml
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 import alerting.settings
@@ -22,6 +22,7 @@ import oncall.errors
 import oncall.settings
 import ticketing.settings
 from collector.settings import CollectorSettings
+from ucx_proactive.database import fault_of_url
 
 Role = Literal["ingest", "desk", "pager", "sweep", "rollup"]
 ROLES: tuple[Role, ...] = ("ingest", "desk", "pager", "sweep", "rollup")
@@ -76,6 +77,13 @@ class Settings(BaseSettings):
     ticketing: dict[str, Any] = Field(default_factory=dict)
     oncall: dict[str, Any] = Field(default_factory=dict)
 
+    @field_validator("database_url", "read_database_url")
+    @classmethod
+    def _names_a_database(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and (fault := fault_of_url(url.get_secret_value())):
+            raise ValueError(fault)
+        return url
+
     def url(self) -> str:
         """The public address without a trailing slash."""
         return self.public_url or f"http://{self.host}:{self.port}"
@@ -99,7 +107,7 @@ def load(
     try:
         settings = _sourced(written)(**flags)
     except ValidationError as error:
-        faults += [f"{_path(fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+        faults += [f"{_path(fault['loc'])}: {_words(fault)}" for fault in error.errors()]
         raise BadSettings(faults) from None
     rooms = fill_rooms(settings, faults)
     if faults:
@@ -160,6 +168,9 @@ def _read_file(file: Path | None) -> dict[str, Any]:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadSettings([f"{file}: {error.strerror}"]) from None
+    except yaml.MarkedYAMLError as error:
+        where = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise BadSettings([f"{file}{where}: not YAML: {error.problem or error.context}"]) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadSettings([f"{file}: not YAML: {error}"]) from None
     if document is None:
@@ -181,3 +192,11 @@ def _unknown_names(environment: Mapping[str, str]) -> list[str]:
 
 def _path(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location)
+
+
+def _words(fault: Mapping[str, Any]) -> str:
+    """pydantic's fault in words of ours where its own do not say what to do."""
+    if fault["type"] == "extra_forbidden":
+        return f"unknown; known are {', '.join(sorted(Settings.model_fields))}"
+    message: str = fault["msg"]
+    return message.removeprefix("Value error, ")

@@ -8,12 +8,15 @@ anything is built of it.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The same language; ten times faster where PyYAML was built with libyaml."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a character: what reading bytes that are no UTF-8 leaves in a text."""
 MAX_DEPTH = 20
 """Levels of nesting that are read; no document of ours comes near."""
 
@@ -34,6 +37,10 @@ def compose(text: str, *, most_bytes: int) -> yaml.Node | None:
     """
     if len(text) > most_bytes or len(text.encode("utf-8", "surrogatepass")) > most_bytes:
         raise UnreadableDocument(0, f"is larger than {most_bytes} bytes")
+    if (at := _SURROGATE.search(text)) is not None:
+        raise UnreadableDocument(
+            text.count("\n", 0, at.start()) + 1, "is not UTF-8: save it in that encoding"
+        )
     try:
         _survey(text)
         node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)

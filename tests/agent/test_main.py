@@ -449,3 +449,15 @@ print(sorted(heavy & set(sys.modules)), "psutil" in sys.modules)
     assert found.stdout.startswith("[] ")
     if sys.platform == "linux":
         assert found.stdout == "[] False\n"
+
+
+@posix_only
+def test_a_reader_that_has_seen_enough_ends_a_command_quietly(tmp_path: Path) -> None:
+    """As in ``ucx-agent check | head -1``; seen failing with a traceback."""
+    command = [sys.executable, "-m", "agent.main", "--state-dir", str(tmp_path), "check", "--explain"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""

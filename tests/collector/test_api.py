@@ -167,6 +167,8 @@ async def test_keys_are_made_shown_once_and_revoked(front: Front) -> None:
     assert made.json()["key"] not in listed.text
     again = await front.http.post("/v1/api-keys", json={"name": "ops", "role": "reader"}, headers=admin)
     assert again.status_code == 409
+    nameless = await front.http.post("/v1/api-keys", json={"name": " ", "role": "reader"}, headers=admin)
+    assert nameless.status_code == 422  # audit trails would show nothing; seen failing without the check
     ended = await front.http.delete(f"/v1/api-keys/{made.json()['api_key_id']}", headers=admin)
     assert ended.status_code == 204
     assert (await front.http.get("/v1/hosts", headers=key)).status_code == 401

@@ -42,3 +42,13 @@ def test_an_open_alarm_of_on_call_is_told(database_url: str) -> None:
         assert (one.well, one.words) == (False, "the cap is reached")
         conn.execute("UPDATE oncall_alarm SET ended_at = now()")
     assert "on-call alarm spend_cap" not in found(database_url)
+
+
+def test_a_database_without_tables_is_one_fault(empty_database_url: str) -> None:
+    """It names the command; no error of PostgreSQL, and no partition that cannot be there.
+
+    Seen failing without the look at the tables: 'relation "upkeep_job" does not exist'."""
+    words = found(empty_database_url)
+    assert "ucx-proactive migrate" in words["migrations"].words
+    assert words["database"].well
+    assert not {"upkeep", "rota", "tables", "partitions of frame"} & set(words)

@@ -40,6 +40,7 @@ def test_a_database_that_never_comes_ends_the_start(caplog: pytest.LogCaptureFix
     assert [record.message.split(":")[0] for record in caplog.records] == [
         "waiting up to 0 s for the database"
     ]
+    assert "refused" in caplog.text  # the reason, and not the question that libpq adds to it
 
 
 def test_a_database_that_comes_late_is_waited_for(database_url: str) -> None:

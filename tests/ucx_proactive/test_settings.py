@@ -68,6 +68,26 @@ def test_a_file_that_is_none(tmp_path: Path, text: str, said: str) -> None:
     assert str(file) in str(refused.value)
 
 
+def test_faults_of_a_file_say_where_and_what_there_is(tmp_path: Path) -> None:
+    """Broken YAML in one line with its number, an unknown setting with those that there are, a URL that names
+    no database without repeating it. Seen failing with the libraries' own words."""
+    file = tmp_path / "ucx.yaml"
+    said = {
+        "port: 1\nhost: [a\nroles: b\n": ("ucx.yaml:3: not YAML: expected",),
+        "prot: 1\n": ("prot: unknown; known are alerting, ",),
+        "database_url: http://user:hidden@host/\n": ("database_url: is no database's URL",),
+        "read_database_url: ''\n": ("read_database_url: is no database's URL",),
+    }
+    for text, words in said.items():
+        file.write_text(text)
+        with pytest.raises(BadSettings) as refused:
+            load({}, file=file, environment={})
+        assert len(refused.value.faults) == 1
+        assert all(word in refused.value.faults[0] for word in words)
+        assert "hidden" not in str(refused.value)
+        assert len(refused.value.faults[0].splitlines()) == 1
+
+
 def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
     """A file that was named must be there."""
     with pytest.raises(BadSettings, match="No such file"):

@@ -54,6 +54,13 @@ def test_broken_yaml_names_its_line() -> None:
     assert message.startswith("is not YAML: ")
 
 
+def test_what_is_no_utf_8_is_said_so_with_its_line() -> None:
+    """Bytes of another encoding arrive as halves of characters; seen failing without the look at them: an
+    encoder's words about surrogates."""
+    text = b"name: acme\ncity: M\xfcnchen\n".decode("utf-8", "surrogateescape")
+    assert refusal(text) == (2, "is not UTF-8: save it in that encoding")
+
+
 @given(st.text(max_size=300))
 def test_any_text_is_nodes_or_a_refusal(text: str) -> None:
     """No text raises anything else: lone surrogates and control characters included."""

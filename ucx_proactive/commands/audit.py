@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,10 +16,20 @@ from oncall.auditor import program
 from oncall.auditor.files import AnotherAuditor
 from oncall.auditor.settings import Settings, faults
 from ucx_proactive import logs
+from ucx_proactive.commands.shared import checked_url
 from ucx_proactive.database import URL_FILE
 from wire.clock import utcnow
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+class LogLevel(StrEnum):
+    """What the log holds: this and what is worse."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 @app.command("audit")
@@ -28,12 +39,15 @@ def audit(
         typer.Option("--config", help="Settings file (YAML).", dir_okay=False),
     ],
     database_url: Annotated[
-        str | None, typer.Option("--database-url", envvar="UCX_DATABASE_URL", help="The database to watch.")
+        str | None,
+        typer.Option(
+            "--database-url", envvar="UCX_DATABASE_URL", callback=checked_url, help="The database to watch."
+        ),
     ] = None,
     data_dir: Annotated[
         Path, typer.Option("--data-dir", envvar="UCX_DATA_DIR", help="Of the 'serve' that runs its own.")
     ] = Path("ucx-data"),
-    log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning, error.")] = "info",
+    log_level: Annotated[LogLevel, typer.Option("--log-level", help="How much is told.")] = LogLevel.INFO,
 ) -> None:
     """Watch on-call from outside: ring through another provider when a critical alert reaches nobody.
 

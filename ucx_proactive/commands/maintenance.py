@@ -17,7 +17,9 @@ from wire.access import Principal, Role
 from wire.clock import utcnow
 from wire.problem import Unprocessable
 
-app = typer.Typer(help="Maintenance windows.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Maintenance windows.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 
 
 @app.callback()

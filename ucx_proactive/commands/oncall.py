@@ -31,7 +31,12 @@ from ucx_proactive.commands.shared import HERE, DatabaseUrl, DataDir, counted, w
 from ucx_proactive.contract import contract_limit_s
 from wire.clock import utcnow
 
-app = typer.Typer(help="Who is on call, when, and where nobody is.", no_args_is_help=True)
+app = typer.Typer(
+    help="Who is on call, when, and where nobody is.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 oncall_watch.add_to(app)
 app.add_typer(oncall_pins.app, name="pin")
 app.command("timeline")(timeline)

@@ -29,7 +29,7 @@ def restore_(
 ) -> None:
     """Fill an empty database, or a new data directory, from a backup.
 
-    Paging is off in it until a person puts it on: `ucx-proactive oncall paging on`.
+    Paging is off in it until a person puts it on: `ucx-proactive oncall paging on --reason ...`.
     """
     try:
         with join(database_url, data_dir, _tell) as url:
@@ -40,7 +40,9 @@ def restore_(
         typer.echo(f"restore: {str(error).strip()}", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"restored what was committed by {manifest.taken_at:%Y-%m-%d %H:%M:%S} UTC")
-    typer.echo("Paging is off in this copy; when it is to ring people: ucx-proactive oncall paging on")
+    typer.echo(
+        "Paging is off in this copy; when it is to ring people: ucx-proactive oncall paging on --reason '...'"
+    )
 
 
 async def _keep_quiet(url: str, manifest: Manifest) -> None:

@@ -180,7 +180,8 @@ def explain(
 
     text = with_database(work, database_url, data_dir)
     if text is None:
-        typer.echo(f"There is no host '{host}' in {tenant}/{deployment}, or no rule '{rule}'.", err=True)
+        or_rule = "" if rule is None else f", or no rule '{rule}'"
+        typer.echo(f"There is no host '{host}' in {tenant}/{deployment}{or_rule}.", err=True)
         raise typer.Exit(1)
     typer.echo(text)
 

@@ -27,6 +27,6 @@ def settings(
     try:
         load({}, file=check)
     except BadSettings as error:
-        typer.echo(f"settings: {error}", err=True)
+        typer.echo(f"{check} cannot be used; {error}", err=True)
         raise typer.Exit(2) from None
     typer.echo(f"{check} can be used.")

@@ -12,15 +12,28 @@ import typer
 
 from storage.faults import EmbeddedError
 from storage.migrate import MigrationError, migrate, plan
-from storage.pool import Pool, open_pool
-from ucx_proactive.database import join
+from storage.pool import CONNECT_TIMEOUT_S, Pool, open_pool
+from ucx_proactive.database import fault_of_url, join
 from wire.problem import Problem
 
 T = TypeVar("T")
 
+
+def checked_url(url: str | None) -> str | None:
+    """Refuses at once what names no database; a pool would try it again and again."""
+    if url is not None and (fault := fault_of_url(url)):
+        raise typer.BadParameter(fault)
+    return url
+
+
 DatabaseUrl = Annotated[
     str | None,
-    typer.Option("--database-url", envvar="UCX_DATABASE_URL", help="Default: our own in the data directory."),
+    typer.Option(
+        "--database-url",
+        envvar="UCX_DATABASE_URL",
+        callback=checked_url,
+        help="Default: our own in the data directory.",
+    ),
 ]
 DataDir = Annotated[
     Path,
@@ -34,6 +47,7 @@ def with_database(work: Callable[[Pool], Awaitable[T]], database_url: str | None
     """Run ``work`` on the database; what it refuses is told in a line, and the command ends with 1."""
     try:
         with join(database_url, data_dir, _tell) as url:
+            psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S).close()  # says why not; a pool only waits
             # Our own may be new; a database of others is migrated when they say so.
             if database_url is None and plan(url).pending:
                 migrate(url, progress=_tell)

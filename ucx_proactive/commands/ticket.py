@@ -65,6 +65,8 @@ def list_tickets(
     if as_json:
         typer.echo(json.dumps(page, indent=2))
         return
+    if not page["tickets"]:
+        typer.echo("no tickets" if tenant is None else f"no tickets of a tenant '{tenant}'", err=True)
     for row in page["tickets"]:
         due = row["due_at"] or "-"
         typer.echo(f"{row['number']}  P{row['priority']}  {row['state']:<19} due {due:<32} {row['title']}")

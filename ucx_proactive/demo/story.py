@@ -160,8 +160,12 @@ def _reasons(facts: Facts) -> Iterator[Told]:
 
 
 def _paging(facts: Facts) -> Iterator[Told]:
+    before: Line | None = None
     for line in facts.paging:
-        yield Told(f"paging {line.no}", line.text, line.at)
+        # A pick-up is told by the call's own question and by its status; a person hears of it once.
+        if before is None or line.kind != "answered" or before.kind != "answered":
+            yield Told(f"paging {line.no}", line.text, line.at)
+        before = line
 
 
 def _mails(facts: Facts) -> Iterator[Told]:
