@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
+from enum import Enum
 from typing import NamedTuple
 
 import msgspec
@@ -32,6 +33,13 @@ CREDENTIAL_RETRY_S = (60.0, 600.0)
 """Shortest and longest pause while the credential is not accepted, in seconds."""
 HOLD_S = 300.0
 """A batch that is answered with a fault of its own waits this long; the others go on."""
+
+PATIENT_FAILURES = 2
+"""After so many failures in a row others are tried before a batch is tried again."""
+BLAMED_FOR_GOOD = 3
+"""So often a batch must fail right after another was delivered: then it is put aside."""
+MOST_BLAMED = 1000
+"""Batches of which that is remembered."""
 
 
 # ---- answers ------------------------------------------------------------------------------------------
@@ -244,6 +252,25 @@ def credential_pause_s(failures: int, chance: Callable[[], float]) -> float:
 def asked_pause_s(asked_s: float, chance: Callable[[], float]) -> float:
     """What was asked for and up to a tenth more (at least a second), so that not all come back at once."""
     return asked_s + chance() * max(1.0, asked_s / 10)
+
+
+# ---- whose fault --------------------------------------------------------------------------------------
+
+
+class Suspicion(Enum):
+    """Why a batch does not get through, as far as can be told from here."""
+
+    NONE = "it failed for the first time or two: tried again"
+    PERHAPS_BATCH = "it fails again and again: perhaps another gets through"
+    BATCH = "others get through, it does not"
+
+
+def suspicion(failures: int, blamed: int) -> Suspicion:
+    """Of a batch that has just failed. ``failures``: of any batches in a row before this one; ``blamed``: how
+    often it failed right after another was delivered. While nothing gets through, no batch is to blame."""
+    if failures == 0 and blamed >= BLAMED_FOR_GOOD:
+        return Suspicion.BATCH
+    return Suspicion.PERHAPS_BATCH if failures >= PATIENT_FAILURES else Suspicion.NONE
 
 
 # ---- order --------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple, Protocol
 
 from agent import delivery
@@ -26,6 +26,7 @@ from agent.delivery import (
     Refused,
     Renumber,
     Reply,
+    Suspicion,
     Unaccepted,
     Verdict,
 )
@@ -99,6 +100,12 @@ class Shipper:
         self._news = threading.Event()
         self._order = Order()
         self._failures = 0
+        self._in_hand = 0
+        """The batch that is being sent."""
+        self._passed_over: set[int] = set()
+        """Batches that failed last: others are tried before they are tried again."""
+        self._blamed: dict[int, int] = {}
+        """Batch -> how often it failed right after another was delivered."""
         self._held: dict[int, float] = {}
         self._generation = spool.generation
         self._waited = spool.last_id()
@@ -148,6 +155,7 @@ class Shipper:
         if choice.batch is None:
             self._order = choice.order
             return Pause(choice.wait_s or self._until_held(), for_news=True)
+        self._in_hand = choice.batch.id
         verdict = self._send(choice.batch)
         if isinstance(verdict, Later | Unaccepted):
             self._waited = self._spool.last_id()
@@ -166,8 +174,15 @@ class Shipper:
         if self._generation != self._spool.generation:
             self._generation, self._order, self._held = self._spool.generation, Order(), {}
             self._waited = self._spool.last_id()
+            self._passed_over, self._blamed = set(), {}
         self._held = {key: until for key, until in self._held.items() if until > now}
-        skip = tuple(self._held)
+        choice = self._choose_without((*self._held, *self._passed_over))
+        if choice.batch is None and choice.wait_s is None and self._passed_over:
+            self._passed_over.clear()  # all were tried
+            choice = self._choose_without(tuple(self._held))
+        return choice
+
+    def _choose_without(self, skip: Collection[int]) -> delivery.Choice:
         event = self._spool.oldest("events", skip, after=self._waited)
         if event is not None:
             return delivery.choose(self._order, event, None, None)
@@ -213,20 +228,20 @@ class Shipper:
         match verdict:
             case Delivered():
                 self._spool.delivered(batch)
+                self._blamed.pop(batch.id, None)
                 return self._well()
             case Refused(reason):
                 self._spool.refused(batch, reason)
                 return self._well()
             case Renumber(reason):
-                self._spool.renumber(batch, reason)
+                if not self._spool.renumber(batch, reason):
+                    return self._hold(batch.id, "its number is taken, and the disk takes no other now")
                 self._tokens.rename_run()
                 return self._well()
             case NeedLayouts(digests):
                 return self._upload(digests, batch)
             case Hold(reason):
-                self._held[batch.id] = self._monotonic() + delivery.HOLD_S
-                self._say(f"a batch waits: {reason}")
-                return 0.0
+                return self._hold(batch.id, reason)
             case Unaccepted(reason):
                 return self._unaccepted(reason)
             case Later():
@@ -236,12 +251,34 @@ class Shipper:
         if self._said[0]:
             log.info("delivering again")
         self._failures, self._asked_layouts_for, self._said = 0, 0, ("", 0.0)
+        self._passed_over.clear()
         self.condition = Condition("", self.condition.delivered + 1, self._time.raw_s())
         self._chore(self._request)
         return 0.0
 
+    def _hold(self, key: int, reason: str) -> float:
+        """Put a batch aside, and go on with the others."""
+        self._held[key] = self._monotonic() + delivery.HOLD_S
+        self._say(f"a batch waits: {reason}")
+        return 0.0
+
+    def _give_others_a_turn(self, reason: str) -> None:
+        """A proxy may stop one batch alone, for its size or its words: the rest must not wait behind it."""
+        if self._failures == 0:
+            if len(self._blamed) >= delivery.MOST_BLAMED:
+                self._blamed.clear()
+            self._blamed[self._in_hand] = self._blamed.get(self._in_hand, 0) + 1
+        match delivery.suspicion(self._failures, self._blamed.get(self._in_hand, 0)):
+            case Suspicion.BATCH:
+                self._hold(self._in_hand, f"others are taken: {reason}")
+            case Suspicion.PERHAPS_BATCH:
+                self._passed_over.add(self._in_hand)
+            case Suspicion.NONE:
+                pass
+
     def _later(self, verdict: Later) -> float:
         self._say(verdict.reason)
+        self._give_others_a_turn(verdict.reason)
         if verdict.busy:
             self._order = delivery.slower(self._order)
         pause = delivery.backoff_s(self._failures, self._longest_backoff_s, self._chance)
@@ -281,9 +318,7 @@ class Shipper:
                 case Later() as fault:
                     return self._later(fault)
                 case Narrow(_, reason) | Hold(reason):
-                    self._held[batch.id] = self._monotonic() + delivery.HOLD_S
-                    self._say(f"a batch waits: {reason}")
-                    return 0.0
+                    return self._hold(batch.id, reason)
         return (
             self._later(Later("the collector asks again for layouts that it was sent")) if repeated else 0.0
         )

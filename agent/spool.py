@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from agent import aside
 from agent.lock import StateLock
 from agent.salvage import is_damage, read_batches, read_bookmarks, read_counters, read_layouts
 from agent.store import MEMORY_IDS, Kind, Store, Stored, Total, decoded
@@ -32,8 +33,6 @@ _T = TypeVar("_T")
 
 FILE = "spool.db"
 _MEMORY_BYTES = 4 << 20
-_KEPT_ASIDE = 2
-"""Damaged files kept for a person to look at."""
 BOOKMARK = "bookmark:"
 """Prefix of the names under which the positions in logs are remembered."""
 _COUNTERS = ("frames_dropped", "events_dropped", "batches_refused", "samples_refused")
@@ -103,12 +102,15 @@ class Spool:
         return store
 
     def _open_file(self) -> Store:
+        aside.finish(self._path)
         try:
             store = Store(self._path, self._agent)
         except sqlite3.DatabaseError as fault:
             if not is_damage(fault):
                 raise
             return self._replace(fault)
+        if aside.half_saved(self._path):
+            self._save_into(store, "its saving was cut short")
         if store.owner == self._agent:
             return store
         if store.owner in self._predecessors:
@@ -128,7 +130,7 @@ class Spool:
         """Another host's, or another customer's: what it measured must not go out under this identity."""
         total = store.total
         store.close()
-        self._set_aside("other-agent")
+        aside.set_aside(self._path, "other-agent", self._now_ms())
         if total.batches:
             what = f"{total.batches} batches of the host's earlier identity were set aside."
             self._report("spool.dropped", what)
@@ -136,38 +138,22 @@ class Spool:
 
     def _replace(self, fault: sqlite3.Error) -> Store:
         """Set the damaged file aside, start a new one, save what can be read."""
-        aside = self._set_aside("corrupt")
+        aside.set_aside(self._path, aside.SAVING, self._now_ms())
         store = Store(self._path, self._agent)
-        saved = 0
-        for counter, value in read_counters(aside):
-            self.counters[counter] = max(self.counters[counter], value)
-        store.set(**{name: str(value) for name, value in self.counters.items()})
-        for name in (BOOKMARK, *_REMEMBERED):
-            store.set(**dict(read_bookmarks(aside, name)))
-        for digest, body in read_layouts(aside):
-            store.put_layout(digest, body)
-        for batch in read_batches(aside):
-            store.adopt(batch)
-            saved += 1
-        self._report(
-            "spool.corrupt",
-            f"The spool was damaged ({fault}). {saved} batches could be saved; an unknown number may be lost."
-            f" The damaged file is kept as {aside.name}.",
-        )
+        self._save_into(store, str(fault))
         return store
 
-    def _set_aside(self, why: str) -> Path:
-        aside = self._path.with_name(f"{FILE}.{why}-{self._now_ms()}")
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                self._path.with_name(FILE + suffix).replace(aside.with_name(aside.name + suffix))
-        older = sorted(
-            path for path in self._path.parent.glob(f"{FILE}.{why}-*") if path.suffix.count("-") == 1
-        )
-        for path in older[:-_KEPT_ASIDE]:
-            for suffix in ("", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return aside
+    def _save_into(self, store: Store, why: str) -> None:
+        """Save what can be read of damaged files. They are named as being saved until all of it is on disk:
+        killed before, the next start does it again, and finds under their numbers what is there already."""
+        for damaged in aside.half_saved(self._path):
+            saved = _save(damaged, store, self.counters)
+            kept = aside.saved(self._path, damaged)
+            self._report(
+                "spool.corrupt",
+                f"The spool was damaged ({why}). {saved} batches could be saved; an unknown number may be"
+                f" lost. The damaged file is kept as {kept.name}.",
+            )
 
     def close(self) -> None:
         """Give file and lock back. What is in memory only is lost, and counted where it can be."""
@@ -339,20 +325,21 @@ class Spool:
             self._report("batch.refused", what)
             self._forget(batch, batches_refused=str(self.counters["batches_refused"]))
 
-    def renumber(self, batch: Stored, reason: str) -> None:
-        """Its number is taken by other bytes: the same content gets a new one."""
+    def renumber(self, batch: Stored, reason: str) -> bool:
+        """Its number is taken by other bytes: the same content gets a new one. False: not now."""
         with self._mutex:
             store = self._store_of(batch.id)
             if store is None:
-                return
+                return False
             try:
                 store.renumber(batch)
             except sqlite3.Error as fault:
                 log.warning("cannot renumber a batch now: %s", fault)
-                return
+                return False
             self.renumbered += 1
             self.remember(renumbered=str(self.renumbered))
             self._report("batch.renumbered", f"{reason} This machine was probably reverted or cloned.")
+            return True
 
     def narrow(self, batch: Stored, digest: bytes, over: Collection[int], reason: str) -> bool:
         """The collector has no room for some series of a layout: the batch goes on without them, under a new
@@ -446,6 +433,22 @@ class Spool:
             self._report("spool.dropped", f"The spool cannot be made anew ({second}); memory only.")
             self._disk = None
             return None
+
+
+def _save(damaged: Path, store: Store, counters: dict[str, int]) -> int:
+    """Everything that can be read of a damaged file, into ``store``; how many batches that are."""
+    for counter, value in read_counters(damaged):
+        counters[counter] = max(counters[counter], value)
+    store.set(**{name: str(value) for name, value in counters.items()})
+    for name in (BOOKMARK, *_REMEMBERED):
+        store.set(**dict(read_bookmarks(damaged, name)))
+    for digest, body in read_layouts(damaged):
+        store.put_layout(digest, body)
+    saved = 0
+    for batch in read_batches(damaged):
+        store.adopt(batch)
+        saved += 1
+    return saved
 
 
 def _count(text: str) -> int:

@@ -157,18 +157,21 @@ class Handler(BaseHTTPRequestHandler):
         except (jwt.PyJWTError, KeyError):
             return False
 
+    def plain(self) -> bytes:
+        """The body, unpacked."""
+        encoding = self.headers.get("Content-Encoding", "identity")
+        if encoding == "gzip":
+            return zlib.decompress(self.body, 31)
+        return zstandard.ZstdDecompressor().decompress(self.body) if encoding == "zstd" else self.body
+
     def _batch(self) -> None:
         ledger = self.server.ledger
-        body = self.body
         encoding = self.headers.get("Content-Encoding", "identity")
         ledger.encodings.append(encoding)
         if encoding not in ledger.takes:
             self.problem(415, "unknown-encoding", detail="Send gzip.")
             return
-        if encoding == "gzip":
-            body = zlib.decompress(body, 31)
-        elif encoding == "zstd":
-            body = zstandard.ZstdDecompressor().decompress(body)
+        body = self.plain()
         ledger.sent_at.append(int(self.headers["UCX-Sent-At"]))
         try:
             receipt = ledger.receive(body)

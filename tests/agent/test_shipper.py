@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -318,6 +319,95 @@ def test_a_faulty_batch_does_not_hold_up_the_others(bench: Bench) -> None:
     bench.passed_s += delivery.HOLD_S + 1
     bench.run()
     assert bench.waiting() == 0
+
+
+STOPPED = {
+    "a proxy's 403": page(b"blocked by policy", 403),
+    "a proxy's 413": page(b"too large", 413),
+    "a 500": page(b"oops", 500),
+    "a collector that cannot store it": busy(503, "1"),
+    "a connection that breaks": hang_up,
+}
+
+
+@pytest.mark.parametrize("kind", ["frames", "events"])
+@pytest.mark.parametrize("answer", STOPPED.values(), ids=STOPPED.keys())
+def test_a_batch_that_never_gets_through_does_not_hold_up_the_others(
+    bench: Bench, answer: Callable[[Handler], None], kind: Literal["frames", "events"]
+) -> None:
+    """A proxy that stops one batch for its size or its words: all others arrive, it alone waits on.
+
+    Broken twin: without ``_passed_over`` all that waited stays behind it until it is too old, and is lost."""
+    bench.ledger.layouts[DIGEST] = Layout(1, 15.0, (Series("a.b"), Series("a.c")))
+    bench.spool.put_events([EVENT], 0)
+    bench.put(20)
+    stopped = bench.spool.oldest(kind)
+    assert stopped is not None
+
+    def proxy(handler: Handler) -> None:
+        said = read_key(handler.plain())
+        if (said.epoch, said.seq) == (stopped.epoch, stopped.seq):
+            answer(handler)
+        else:
+            handler.behave()
+
+    bench.ledger.script += [proxy] * 200
+    for _ in range(60):
+        bench.passed_s += bench.shipper.step().seconds or 0.0
+    assert bench.waiting() == 1
+    assert len(bench.ledger.batches) == 20
+    asked = len(bench.ledger.requests)
+    bench.passed_s += delivery.HOLD_S
+    bench.shipper.step()
+    bench.shipper.step()
+    assert len(bench.ledger.requests) <= asked + 2, "it is tried now and then, not all the time"
+    bench.ledger.script.clear()
+    bench.run()
+    assert bench.waiting() == 0
+
+
+def test_while_nothing_gets_through_no_batch_is_put_aside(bench: Bench) -> None:
+    """After an outage the newest still goes first, however often it failed."""
+    bench.ledger.layouts[DIGEST] = Layout(1, 15.0, (Series("a.b"), Series("a.c")))
+    bench.put(5)
+    newest = bench.spool.newest("frames")
+    assert newest is not None
+    bench.ledger.script += [page(b"", 502)] * 12
+    while bench.ledger.script:
+        bench.passed_s += bench.shipper.step().seconds or 0.0
+    for _ in range(5):
+        bench.passed_s += bench.shipper.step().seconds or 0.0
+    assert bench.waiting() == 0
+    assert newest.seq in [batch.seq for batch in bench.ledger.batches[:2]]
+
+
+def test_a_number_that_cannot_be_changed_now_is_not_asked_for_in_a_tight_loop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine was reverted and its disk is full: the batch waits, the others go on.
+
+    Broken twin: a renumbering that fails in silence is sent again at once, as long as the disk is full."""
+    bench.ledger.layouts[DIGEST] = Layout(1, 15.0, (Series("a.b"), Series("a.c")))
+    bench.put(2)
+    batch = bench.spool.newest("frames")
+    assert batch is not None
+    bench.ledger.keys[AGENT, batch.epoch, batch.seq] = "0" * 64
+
+    def full(*_: object) -> None:
+        fault = sqlite3.OperationalError("database or disk is full")
+        fault.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise fault
+
+    assert bench.spool._disk is not None
+    monkeypatch.setattr(bench.spool._disk, "renumber", full)
+    for _ in range(10):
+        bench.shipper.step()
+    assert len(bench.ledger.requests) == 2
+    monkeypatch.undo()
+    bench.passed_s += delivery.HOLD_S + 1
+    bench.run()
+    assert bench.waiting() == 0
+    assert len(bench.ledger.frames) == 2
 
 
 def test_a_revoked_credential_means_slow_retries_and_keeps_everything(bench: Bench) -> None:

@@ -203,6 +203,44 @@ def test_intact_batches_are_saved_from_a_damaged_file(tmp_path: Path) -> None:
     spool.close()
 
 
+@pytest.mark.parametrize("died_at", [*range(14), 40])
+def test_killed_while_a_damaged_file_is_saved_loses_nothing(tmp_path: Path, died_at: int) -> None:
+    """At each of the renames, and between any two batches: the next start goes on with the saving.
+
+    Broken twin: a file named as done before it is (``SAVING = CORRUPT``) loses what was not saved yet."""
+    program = f"""
+import os, sqlite3
+from pathlib import Path
+from agent.spool import FILE
+from agent.store import Store
+from tests.agent.kit import WoundClock, open_spool
+left = {died_at}
+def mortal(act):
+    def wrapped(*given):
+        global left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+        return act(*given)
+    return wrapped
+state, clock = Path({str(tmp_path)!r}), WoundClock()
+spool = open_spool(state, clock)
+keeps_the_log = sqlite3.connect(state / FILE)
+keeps_the_log.execute("SELECT count(*) FROM batch").fetchall()
+for _ in range(60):
+    spool.put_frames([clock.frame(0.5)], 0)
+Path.replace = mortal(Path.replace)
+Store.adopt = mortal(Store.adopt)
+spool._after_damage(lambda disk: None, sqlite3.DatabaseError("damaged"))
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == 9
+    spool = open_spool(tmp_path, WoundClock())
+    assert [batch.seq for batch in drain(spool)] == list(range(1, 61))
+    assert not list(tmp_path.glob("*.saving-*"))
+    spool.close()
+
+
 def test_what_is_remembered_of_the_clock_is_saved_with_the_batches_that_need_it(tmp_path: Path) -> None:
     """Stamps of waiting batches are placed by it; positions in logs are saved, too."""
     clock = WoundClock()
