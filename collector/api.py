@@ -18,6 +18,7 @@ from collector import agents, enrolment, keys, reading, rotation
 from collector.directory import Directory
 from collector.enrolment import Enrolment
 from collector.rate import RateLimit
+from collector.rollup import finest
 from collector.settings import CollectorSettings
 from collector.shapes import (
     MAX_ID,
@@ -63,7 +64,7 @@ def router(
     routes = APIRouter(tags=["collector"])
     _add_agent_routes(routes, pool, settings, clock, directory)
     _add_host_routes(routes, pool, settings, clock, reads)
-    _add_history_routes(routes, pool, reads, clock)
+    _add_history_routes(routes, pool, settings, clock, reads)
     _add_key_routes(routes, pool, clock, directory)
     _add_admin_routes(routes, pool, clock, directory)
     return routes
@@ -166,7 +167,11 @@ def _add_host_routes(
             return await reading.latest(view.conn, tenant_id, host_id, since)
 
 
-def _add_history_routes(routes: APIRouter, pool: Pool, reads: ReadPool, clock: Clock) -> None:
+def _add_history_routes(
+    routes: APIRouter, pool: Pool, settings: CollectorSettings, clock: Clock, reads: ReadPool
+) -> None:
+    frames_kept = timedelta(days=settings.frame_retention_days)
+
     @routes.get("/v1/series", response_model=list[reading.Chart])
     async def get_series(
         request: Request,
@@ -181,12 +186,14 @@ def _add_history_routes(routes: APIRouter, pool: Pool, reads: ReadPool, clock: C
     ) -> Response:
         """The host's series of the metrics that have the attributes, in equal steps, with their holes."""
         who = caller(request, Role.READER)
-        start, end = _span(from_, to, clock(), timedelta(hours=1))
-        wanted = _attributes(attributes)
+        now = clock()
+        start, end = _span(from_, to, now, timedelta(hours=1))
+        kept = finest(start, now, frames_kept, settings.fives_kept)
+        where = set(metric), _attributes(attributes), start, end, points
         async with pool.connection() as conn:
             tenant_id = await reading.tenant_of(conn, who, host)
         async with reads.view() as view:
-            found = await reading.charts(view.conn, tenant_id, host, set(metric), wanted, start, end, points)
+            found = await reading.charts(view.conn, tenant_id, host, *where, finest=kept)
             headers = {AS_OF: view.as_of.isoformat()}
         # Encoded at once: to check so many points a second time would cost more than to read them.
         return Response(msgspec.json.encode(found), headers=headers, media_type="application/json")

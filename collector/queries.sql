@@ -448,6 +448,11 @@ INSERT INTO rollup_progress (span_s, since, until)
 VALUES (300, %(since)s, %(since)s), (3600, %(since)s, %(since)s)
 ON CONFLICT DO NOTHING
 
+-- name: rollup_step_back
+-- What lies after a time was rolled up too early.
+UPDATE rollup_progress SET
+    until = least(until, greatest(since, CASE span_s WHEN 300 THEN %(five)s::timestamptz ELSE %(hour)s::timestamptz END))
+
 -- name: rollup_advance
 -- A bucket is complete.
 UPDATE rollup_progress SET until = %(until)s WHERE span_s = %(span_s)s

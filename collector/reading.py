@@ -139,12 +139,14 @@ async def charts(
     start: datetime,
     end: datetime,
     points: int,
+    finest: timedelta = timedelta(0),
 ) -> list[Chart]:
     """The host's series of ``metrics`` that have ``attributes``: at most ``points`` steps, and the holes.
 
-    Long ranges are read from rollups, as far as these have come, and around them from what is finer. However
-    many series are asked for, a layout's rows are read once."""
-    span = span_for(start, end, points)
+    Long ranges are read from rollups, as far as these have come, and around them from what is finer; so are
+    short ones from whose beginning nothing finer than ``finest`` is kept. However many series are asked for,
+    a layout's rows are read once."""
+    span = max(span_for(start, end, points), finest)
     read = list(pieces(start, end, span, await progress(conn) if span else {}))
     origin = floor(start, span) if span else start
     step = aligned(step_for(origin, end, points), span)

@@ -18,11 +18,11 @@ from psycopg import AsyncConnection
 
 from collector import copyrow
 from collector.directory import Q
-from collector.rollup import FIVE, HOUR, Progress, Summary, combine, due_until, floor, summarise
+from collector.rollup import DAY, FIVE, HOUR, Progress, Summary, combine, due_until, floor, summarise
 from collector.settings import CollectorSettings
 from storage.pool import Pool
 from wire.clock import Clock
-from wire.limits import LEDGER_HORIZON_DAYS, MAX_FUTURE_S
+from wire.limits import MAX_FUTURE_S
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +63,10 @@ async def roll_up(pool: Pool, settings: CollectorSettings, now: datetime, stop: 
 
 
 async def _round(conn: Connection, settings: CollectorSettings, now: datetime, stop: asyncio.Event) -> None:
-    keep = timedelta(days=min(LEDGER_HORIZON_DAYS, settings.frame_retention_days))
-    await conn.execute(Q.rollup_begin, {"since": floor(now - keep, HOUR)})
-    while not stop.is_set() and await _late(conn, now - timedelta(days=settings.frame_retention_days)):
+    await conn.execute(Q.rollup_begin, {"since": floor(now - settings.frames_let_in, HOUR)})
+    await _step_back(conn, now, settings.frames_let_in)
+    oldest = floor(now - timedelta(days=settings.frame_retention_days), DAY)
+    while not stop.is_set() and await _late(conn, oldest):
         pass
     for span, until in ((FIVE, due_until(now)), (HOUR, None)):
         reached = await progress(conn)
@@ -74,6 +75,20 @@ async def _round(conn: Connection, settings: CollectorSettings, now: datetime, s
         while bucket + span <= end and not stop.is_set():
             await _bucket(conn, bucket, span)
             bucket += span
+
+
+async def _step_back(conn: Connection, now: datetime, longest: timedelta) -> None:
+    """Buckets that were rolled up before their time, by a clock that was ahead, are not there: what came for
+    them since was not late, and so is not marked. Not further than ``longest``: then this clock is wrong."""
+    until, reached = due_until(now), (await progress(conn))[FIVE].until
+    if until < reached:
+        words = "this clock is at %s, but rollups have come to %s"
+        if reached - until > longest:
+            log.error(f"{words}: one of the two is wrong, and nothing is done about it", now, reached)
+            return
+        if reached - until > FIVE:
+            log.warning(f"{words}: a clock was ahead, what lies between is done again", now, reached)
+        await conn.execute(Q.rollup_step_back, {"five": until, "hour": floor(until, HOUR)})
 
 
 async def progress(conn: Connection) -> dict[timedelta, Progress]:
@@ -116,9 +131,9 @@ def _parts(buckets: Sequence[Bucket]) -> Iterator[Sequence[Bucket]]:
 async def _roll(conn: Connection, buckets: Sequence[Bucket], span: timedelta) -> None:
     for part in _parts(buckets):
         if span == FIVE:
-            await _write(conn, part, _of_frames(await _rows(conn, Q.rollup_frames, _columns(part))), span)
+            await _write(conn, _of_frames(await _rows(conn, Q.rollup_frames, _columns(part))), span)
         else:
-            await _write(conn, part, _of_fives(await _rows(conn, Q.rollup_fives, _columns(part))), span)
+            await _write(conn, _of_fives(await _rows(conn, Q.rollup_fives, _columns(part))), span)
 
 
 def _of_frames(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Bucket, Summary]]:
@@ -131,12 +146,12 @@ def _of_fives(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Bucket, Summary]]:
     return [(bucket, combine([Summary(*row[4:]) for row in parts])) for bucket, parts in found]
 
 
-async def _write(
-    conn: Connection, stale: Sequence[Bucket], rolled: Sequence[tuple[Bucket, Summary]], span: timedelta
-) -> None:
-    await conn.execute(Q.five_delete if span == FIVE else Q.hour_delete, _columns(stale))
+async def _write(conn: Connection, rolled: Sequence[tuple[Bucket, Summary]], span: timedelta) -> None:
+    """A bucket of which nothing was found stays: what it was made of goes only when it is past its keep."""
     if not rolled:
         return
+    stale = _columns([bucket for bucket, _ in rolled])
+    await conn.execute(Q.five_delete if span == FIVE else Q.hour_delete, stale)
     rows = [_row(bucket, summary) for bucket, summary in rolled]
     statement = Q.five_copy if span == FIVE else Q.hour_copy
     async with conn.cursor() as cursor, cursor.copy(statement) as copy:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 FIVE = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 SETTLED = timedelta(minutes=3)
 """A bucket is rolled up this long after its end."""
 LATE = timedelta(minutes=1)
@@ -106,6 +107,14 @@ def span_for(start: datetime, end: datetime, points: int) -> timedelta:
     if step >= HOUR / 2:
         return HOUR
     return FIVE if step >= FIVE / 2 else timedelta(0)
+
+
+def finest(start: datetime, now: datetime, frames: timedelta, fives: timedelta) -> timedelta:
+    """The finest of what is still there from ``start`` on. ``frames``, ``fives``: kept for so long, by whole
+    days."""
+    if start >= floor(now - frames, DAY):
+        return timedelta(0)
+    return FIVE if start >= floor(now - fives, DAY) else HOUR
 
 
 def pieces(

@@ -83,7 +83,6 @@ class IngestApp:
         self._clock = clock
         self._meters = meters
         directory.on_twins = self.tell_of_twins
-        self._keep = timedelta(days=min(limits.LEDGER_HORIZON_DAYS, settings.frame_retention_days))
         self._encode = msgspec.json.Encoder().encode
 
     @staticmethod
@@ -117,7 +116,7 @@ class IngestApp:
         offset_ms = clock_offset_ms(received_at, _sent_at(header(scope, b"ucx-sent-at")))
         try:
             batch = _own_batch(body, agent)
-            check_window(batch, received_at, self._keep, shift_ms(offset_ms))
+            self._check_window(batch, received_at, offset_ms)
             layouts = await self._layouts.resolve(agent.host, _digests(batch), received_at)
             check_widths(batch, layouts)
         except Refusal as refusal:
@@ -142,7 +141,7 @@ class IngestApp:
         body = decode(request.body, request.encoding, limit=limits.MAX_BATCH_BYTES)
         batch = _own_batch(body, agent)
         offset_ms = clock_offset_ms(received_at, _sent_at(request.sent_at))
-        check_window(batch, received_at, self._keep, shift_ms(offset_ms))
+        self._check_window(batch, received_at, offset_ms)
         layouts = self._layouts.known(agent.host, _digests(batch))
         if layouts is None:
             return False
@@ -150,6 +149,11 @@ class IngestApp:
         digest = hashlib.sha256(body).digest()
         self._committer.offer(_pending(agent, body, digest, batch, layouts, received_at, offset_ms, answer))
         return True
+
+    def _check_window(self, batch: Batch, received_at: datetime, offset_ms: int) -> None:
+        events = isinstance(batch, EventBatch)
+        keep = self._settings.events_let_in if events else self._settings.frames_let_in
+        check_window(batch, received_at, keep, shift_ms(offset_ms))
 
     def turned_away(self, reason: str) -> None:
         """Count a batch that was taken by ``quick`` and got no receipt."""

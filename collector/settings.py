@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+
+from wire.limits import LEDGER_HORIZON_DAYS
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -41,9 +44,9 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     frame_retention_days: Annotated[int, Meta(ge=1)] = 30
     """Raw frames are kept this long, in days."""
     five_minute_retention_days: Annotated[int, Meta(ge=1)] = 400
-    """Rollups over 5 minutes are kept this long, in days."""
+    """Rollups over 5 minutes are kept this long, in days; never shorter than late frames are let in."""
     hourly_retention_days: Annotated[int, Meta(ge=1)] = 400
-    """Rollups over an hour are kept this long, in days."""
+    """Rollups over an hour are kept this long, in days; likewise."""
     pack_after_days: Annotated[int, Meta(ge=1)] = 3
     """Days of frames, events and rollups are packed when this old, where TimescaleDB can, in days."""
     rollup_every_s: Positive = 30.0
@@ -66,3 +69,23 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """A series without a frame for this long does not count any more, in days."""
     upkeep_every_s: Positive = 600.0
     """Time between two rounds of upkeep (partitions, ledger expiry), in seconds."""
+
+    @property
+    def frames_let_in(self) -> timedelta:
+        """Older frames are refused."""
+        return timedelta(days=min(LEDGER_HORIZON_DAYS, self.frame_retention_days))
+
+    @property
+    def events_let_in(self) -> timedelta:
+        """Older events are refused: there is no place for what is past its retention."""
+        return timedelta(days=min(LEDGER_HORIZON_DAYS, self.event_retention_days))
+
+    @property
+    def fives_kept(self) -> timedelta:
+        """A late frame changes its 5 minutes and its hour: both are there, and all that makes up the hour."""
+        return max(timedelta(days=self.five_minute_retention_days), self.frames_let_in + timedelta(days=1))
+
+    @property
+    def hours_kept(self) -> timedelta:
+        """Likewise."""
+        return max(timedelta(days=self.hourly_retention_days), self.frames_let_in + timedelta(days=1))

@@ -48,17 +48,17 @@ class Job(NamedTuple):
 def rounds(settings: CollectorSettings, now: datetime) -> Iterator[Job]:
     """What a round at ``now`` does to the tables that are kept by time, the most urgent first."""
     keep = {
-        "frame": settings.frame_retention_days,
-        "event": settings.event_retention_days,
-        "rollup_five": settings.five_minute_retention_days,
-        "rollup_hour": settings.hourly_retention_days,
+        "frame": timedelta(days=settings.frame_retention_days),
+        "event": timedelta(days=settings.event_retention_days),
+        "rollup_five": settings.fives_kept,
+        "rollup_hour": settings.hours_kept,
     }
-    behind = timedelta(days=min(LEDGER_HORIZON_DAYS, settings.frame_retention_days) + 1)
     after = timedelta(days=settings.pack_after_days)
     for table in TABLES:
+        behind = min(keep[table], timedelta(days=LEDGER_HORIZON_DAYS + 1))
         yield Job("ensure", table, partial(ensure_partitions, table=table, now=now, behind=behind))
     for table in TABLES:
-        yield Job("drop", table, partial(drop_expired, table=table, now=now, keep=timedelta(keep[table])))
+        yield Job("drop", table, partial(drop_expired, table=table, now=now, keep=keep[table]))
     for table in TABLES:
         yield Job("pack", table, partial(pack, table=table, now=now, after=after))
 

@@ -9,10 +9,25 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
+from collector import upkeep
+from collector.meters import Meters
 from collector.rolling import roll_up
-from collector.rollup import FIVE, HOUR, Progress, combine, floor, pieces, span_for, summarise
-from tests.collector.kit import Front, tuned
+from collector.rollup import (
+    DAY,
+    FIVE,
+    HOUR,
+    Progress,
+    combine,
+    finest,
+    floor,
+    pieces,
+    span_for,
+    summarise,
+)
+from collector.settings import CollectorSettings
+from tests.collector.kit import Front, WoundClock, event, running, tuned
 
 START = datetime(2026, 11, 23, 8, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -110,3 +125,125 @@ async def test_a_chart_is_the_same_from_rollups_as_from_frames(front: Front):
     assert len(rolled[0]["points"]) == 72
     for name in ("at", "min", "max", "count"):
         assert [p[name] for p in rolled[0]["points"]] == [p[name] for p in raw[0]["points"]]
+
+
+# ---- what is kept for how long ------------------------------------------------------------------------
+
+
+async def _keep(front: Front, settings: CollectorSettings) -> None:
+    await upkeep.keep_tables(front.pool, settings, front.clock(), Meters(CollectorRegistry()))
+
+
+async def _hours(front: Front) -> list[Any]:
+    async with front.pool.connection() as conn:
+        query = b"SELECT time, maxs, counts, lasts FROM rollup_hour ORDER BY layout_id, time"
+        return await (await conn.execute(query)).fetchall()
+
+
+def test_what_is_not_kept_finely_is_read_from_what_is():
+    """By whole days: the day that the keep ends in is still there."""
+    kept = 30 * DAY, 400 * DAY
+    assert finest(START - 30 * DAY, START, *kept) == timedelta(0)
+    assert finest(START - 31 * DAY, START, *kept) == FIVE
+    assert finest(START - 401 * DAY, START, *kept) == HOUR
+
+
+async def test_an_hour_of_long_ago_is_drawn_from_its_rollups(database_url: str):
+    """Its frames are gone after their retention: a chart of a short range shows what is kept, not nothing.
+
+    Broken twin: charts that choose by the length of a step alone were empty past ``frame_retention_days``."""
+    settings, now = tuned(frame_retention_days=3), floor(datetime.now(UTC), HOUR)
+    then = now - 10 * DAY
+    async with running(database_url, WoundClock(then + HOUR), frame_retention_days=3) as front:
+        agent = await front.agent()
+        await agent.send(*[(then + n * MINUTE, [0.5, 0.2]) for n in range(60)])
+        await roll_up(front.pool, settings, then + 2 * HOUR, asyncio.Event())
+        front.clock.now = now
+        await _keep(front, settings)
+        assert await front.count("frame") == 0
+        query = {"host": await _host(front), "metric": "system.cpu.utilization"}
+        query |= {"from": then.isoformat(), "to": (then + HOUR).isoformat()}
+        found = (await front.http.get("/v1/series", params=query, headers=await front.key())).json()
+    assert [point["count"] for point in found[0]["points"]] == [5] * 12
+
+
+async def test_rollups_are_kept_for_as_long_as_late_frames_change_them(front: Front):
+    """However short their retention: a late frame finds its bucket, and all that its hour is made of.
+
+    Broken twin: with rollups kept for two days a frame of the third had no place, and no rollup was ever
+    written again; had it had one, its hour would have become this frame alone."""
+    agent, settings = await front.agent(), tuned(five_minute_retention_days=2, hourly_retention_days=2)
+    now = floor(front.clock(), HOUR)
+    hour = now - 5 * DAY
+    front.clock.now = hour + HOUR
+    await agent.send((hour + 20 * MINUTE, [0.5, 0.2]))
+    await roll_up(front.pool, settings, hour + 2 * HOUR, asyncio.Event())
+    front.clock.now = now
+    await _keep(front, settings)
+    await agent.send((hour + 10 * MINUTE, [0.1, 0.2]))
+    await roll_up(front.pool, settings, now, asyncio.Event())
+    assert await _hours(front) == [(hour, [0.5, 0.2], [2, 2], [0.5, 0.2])]
+
+
+async def test_what_frames_came_to_outlives_them(front: Front):
+    """A bucket that is done again when its frames are gone is what it was.
+
+    Broken twin: a bucket that is deleted before it is worked out anew vanishes with its frames."""
+    agent, settings = await front.agent(), tuned(frame_retention_days=1)
+    hour = floor(front.clock(), HOUR) - 3 * HOUR
+    front.clock.now = hour + HOUR
+    await agent.send((hour + 20 * MINUTE, [0.5, 0.2]))
+    await roll_up(front.pool, settings, hour + 2 * HOUR, asyncio.Event())
+    before = await _rolled(front), await _hours(front)
+    async with front.pool.connection() as conn:
+        await conn.execute(b"DELETE FROM frame")
+        await conn.execute(b"UPDATE rollup_progress SET until = since")
+    await roll_up(front.pool, settings, hour + 2 * HOUR, asyncio.Event())
+    assert (await _rolled(front), await _hours(front)) == before
+
+
+async def test_what_a_clock_that_was_ahead_rolled_up_too_early_is_done_again(front: Front):
+    """A collector's clock jumps an hour ahead for a minute: that hour's frames are not late when they come,
+    and still are in their rollups.
+
+    Broken twin: without ``_step_back`` the hour stays empty for as long as rollups are kept."""
+    agent, settings = await front.agent(), tuned()
+    hour = floor(front.clock(), HOUR) - 3 * HOUR
+    front.clock.now = hour
+    await agent.send((hour - MINUTE, [0.5, 0.2]))
+    await roll_up(front.pool, settings, hour + 70 * MINUTE, asyncio.Event())
+    await roll_up(front.pool, settings, hour + MINUTE, asyncio.Event())
+    for n in range(12):
+        front.clock.now = hour + n * FIVE + 2 * MINUTE
+        await agent.send((hour + n * FIVE + MINUTE, [0.5, 0.2]))
+    assert await front.count("rollup_mark") == 0
+    await roll_up(front.pool, settings, hour + 2 * HOUR, asyncio.Event())
+    assert await front.count("rollup_five") == 13
+    assert [counts for _, _, counts, _ in await _hours(front)] == [[1, 1], [12, 12]]
+
+
+async def test_a_clock_that_is_wrong_by_years_undoes_nothing(front: Front):
+    """It is said, and what is there stays."""
+    agent, settings = await front.agent(), tuned()
+    hour = floor(front.clock(), HOUR) - 3 * HOUR
+    front.clock.now = hour + HOUR
+    await agent.send((hour + 20 * MINUTE, [0.5, 0.2]))
+    await roll_up(front.pool, settings, hour + 2 * HOUR, asyncio.Event())
+    before = await _rolled(front), await _hours(front)
+    await roll_up(front.pool, settings, hour - 9 * 365 * DAY, asyncio.Event())
+    async with front.pool.connection() as conn:
+        row = await (await conn.execute(b"SELECT max(until) FROM rollup_progress")).fetchone()
+    assert row == (hour + 2 * HOUR - FIVE,)
+    assert (await _rolled(front), await _hours(front)) == before
+
+
+async def test_events_past_their_retention_are_refused_for_good(database_url: str):
+    """There is no place for them any more: the agent is told so, instead of to try again for ever.
+
+    Broken twin: judged by the frames' retention they were answered 503 each time, and held up what waited."""
+    async with running(database_url, event_retention_days=2) as front:
+        agent = await front.agent()
+        await _keep(front, tuned(event_retention_days=2))
+        old, new = (front.clock() - timedelta(hours=hours) for hours in (49, 47))
+        assert (await agent.post(agent.batch(events=[event(old)]))).json()["outcome"] == "refused"
+        assert (await agent.post(agent.batch(events=[event(new)]))).json()["outcome"] == "stored"
