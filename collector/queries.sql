@@ -438,6 +438,13 @@ SELECT pg_try_advisory_lock(hashtext('rollup'))
 -- The round is over.
 SELECT pg_advisory_unlock(hashtext('rollup'))
 
+-- name: rollup_holder
+-- Who rolls up now, as the server numbers its processes.
+SELECT pid FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND objsubid = 1
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (classid::bigint << 32 | objid::bigint) = hashtext('rollup')::bigint
+
 -- name: rollup_progress
 -- How far each span has come.
 SELECT span_s, since, until FROM rollup_progress

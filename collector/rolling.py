@@ -14,12 +14,14 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
 
+import psycopg
 from psycopg import AsyncConnection
 
 from collector import copyrow
 from collector.directory import Q
 from collector.rollup import DAY, FIVE, HOUR, Progress, Summary, combine, due_until, floor, summarise
 from collector.settings import CollectorSettings
+from storage import jobs
 from storage.pool import Pool
 from wire.clock import Clock
 from wire.limits import MAX_FUTURE_S
@@ -30,6 +32,8 @@ Connection = AsyncConnection[tuple[Any, ...]]
 AT_ONCE = 50
 """(host, layout) pairs per transaction: some ten milliseconds of work."""
 MARKS_AT_ONCE = 1_000
+STANDSTILL = timedelta(hours=1)
+"""Who has the lock and is so far behind does not work any more, or has much to do: both are told."""
 
 
 class Bucket(NamedTuple):
@@ -42,11 +46,34 @@ class Bucket(NamedTuple):
 
 
 async def run(pool: Pool, settings: CollectorSettings, clock: Clock, stop: asyncio.Event) -> None:
-    """A round every ``rollup_every_s`` until ``stop``."""
+    """A round every ``rollup_every_s`` until ``stop``; how it went is noted, so that somebody is told."""
     while not stop.is_set():
-        await roll_up(pool, settings, clock(), stop)
+        await noted_round(pool, settings, clock(), stop)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), settings.rollup_every_s)
+
+
+async def noted_round(pool: Pool, settings: CollectorSettings, now: datetime, stop: asyncio.Event) -> None:
+    """One round and its row in ``upkeep_job``. Raises psycopg.Error when not even that can be written."""
+    try:
+        ours, error = await roll_up(pool, settings, now, stop), None
+    except psycopg.Error as fault:
+        log.exception("the rollups failed; they are tried again in the next round")
+        ours, error = True, f"{type(fault).__name__}: {fault}".strip()
+    async with pool.connection() as conn:
+        if not ours:
+            there = (await progress(conn)).get(FIVE)
+            if there is None or now - there.until < STANDSTILL:
+                return
+            error = (
+                f"rollups stand at {there.until:%Y-%m-%d %H:%M} UTC; {await _holder(conn)} holds their lock"
+            )
+        await jobs.record(conn, "roll up", "frame", now, error)
+
+
+async def _holder(conn: Connection) -> str:
+    row = await (await conn.execute(Q.rollup_holder)).fetchone()
+    return f"the session of PostgreSQL's process {row[0]}" if row else "another process"
 
 
 async def roll_up(pool: Pool, settings: CollectorSettings, now: datetime, stop: asyncio.Event) -> bool:

@@ -90,10 +90,34 @@ async def _guarded(pool: Pool, job: Job, now: datetime, meters: Meters) -> Work:
         except psycopg.Error as fault:
             log.exception("upkeep: %s of %s failed; it is tried again in the next round", job.name, job.table)
             work, error = Work(), f"{type(fault).__name__}: {fault}".strip()
-    async with pool.connection() as conn:  # a session that failed may be gone
-        failures = await jobs.record(conn, job.name, job.table, now, error)
-    meters.job_failures.labels(job.name, job.table).set(failures)
+    await _note(pool, job.name, job.table, now, error, meters)
     return work
+
+
+async def _note(pool: Pool, job: str, table: str, now: datetime, error: str | None, meters: Meters) -> None:
+    async with pool.connection() as conn:  # a session that failed may be gone
+        failures = await jobs.record(conn, job, table, now, error)
+    meters.job_failures.labels(job, table).set(failures)
+
+
+async def keep_counts(pool: Pool, settings: CollectorSettings, now: datetime, meters: Meters) -> None:
+    """What is not kept by time: the ledger to its horizon, the census; each noted as the other jobs are."""
+    try:
+        gone, error = await expire_ledger(pool, now), None
+    except psycopg.Error as fault:
+        log.exception("upkeep: the ledger could not be kept short; it is tried again in the next round")
+        gone, error = 0, f"{type(fault).__name__}: {fault}".strip()
+    await _note(pool, "expire", "batch_ledger", now, error, meters)
+    meters.expired.inc(gone)
+    if gone:
+        log.info("ledger: %d keys are past the horizon of %d days", gone, LEDGER_HORIZON_DAYS)
+    try:
+        meters.live_series.set(await count_series(pool, settings, now))
+        error = None
+    except psycopg.Error as fault:
+        log.exception("upkeep: live series could not be counted; it is tried again in the next round")
+        error = f"{type(fault).__name__}: {fault}".strip()
+    await _note(pool, "count", "host_series", now, error, meters)
 
 
 async def expire_ledger(pool: Pool, now: datetime) -> int:
@@ -131,10 +155,6 @@ async def run(
     while not stop.is_set():
         now = clock()
         await keep_tables(pool, settings, now, meters)
-        gone = await expire_ledger(pool, now)
-        meters.expired.inc(gone)
-        meters.live_series.set(await count_series(pool, settings, now))
-        if gone:
-            log.info("ledger: %d keys are past the horizon of %d days", gone, LEDGER_HORIZON_DAYS)
+        await keep_counts(pool, settings, now, meters)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), settings.upkeep_every_s)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from collector import upkeep
 from collector.meters import Meters
-from collector.rolling import roll_up
+from collector.rolling import noted_round, roll_up
 from collector.rollup import (
     DAY,
     FIVE,
@@ -27,6 +27,7 @@ from collector.rollup import (
     summarise,
 )
 from collector.settings import CollectorSettings
+from storage import jobs
 from tests.collector.kit import Front, WoundClock, event, running, tuned
 
 START = datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -247,3 +248,46 @@ async def test_events_past_their_retention_are_refused_for_good(database_url: st
         old, new = (front.clock() - timedelta(hours=hours) for hours in (49, 47))
         assert (await agent.post(agent.batch(events=[event(old)]))).json()["outcome"] == "refused"
         assert (await agent.post(agent.batch(events=[event(new)]))).json()["outcome"] == "stored"
+
+
+# ---- who is told --------------------------------------------------------------------------------------
+
+
+async def _failing(front: Front) -> list[str]:
+    async with front.pool.connection() as conn:
+        return [job.words for job in await jobs.failing(conn)]
+
+
+async def _rounds(front: Front, *minutes: int) -> None:
+    for minute in minutes:
+        await noted_round(front.pool, tuned(), front.clock() + minute * MINUTE, asyncio.Event())
+
+
+async def test_rollups_that_fail_are_told_of_before_their_frames_are_gone(front: Front):
+    """With PostgreSQL's reason, until a round is well again.
+
+    Broken twin: a worker that is started again and again shows it in its log alone."""
+    async with front.pool.connection() as conn:
+        await conn.execute(b"ALTER TABLE rollup_mark RENAME TO away")
+        await _rounds(front, 0, 1, 20)
+        (words,) = await _failing(front)
+        assert words.startswith("roll up frame: failed 3 times in a row")
+        assert "rollup_mark" in words
+        await conn.execute(b"ALTER TABLE away RENAME TO rollup_mark")
+    await _rounds(front, 21)
+    assert await _failing(front) == []
+
+
+async def test_a_worker_that_holds_the_lock_and_stands_still_is_told_of(front: Front):
+    """Stopped or cut off, it keeps all others from the rollups: they say since when, and whose lock it is."""
+    await _rounds(front, 0)
+    async with front.pool.connection() as conn:
+        await conn.execute(b"SELECT pg_advisory_lock(hashtext('rollup'))")
+        await _rounds(front, 1, 2, 30)
+        assert await _failing(front) == []
+        await _rounds(front, 70, 80, 90)
+        (words,) = await _failing(front)
+        assert f"process {conn.info.backend_pid} holds their lock" in words
+        await conn.execute(b"SELECT pg_advisory_unlock(hashtext('rollup'))")
+    await _rounds(front, 91)
+    assert await _failing(front) == []

@@ -6,9 +6,12 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from collector import upkeep
+from collector.meters import Meters
 from collector.settings import CollectorSettings
+from storage import jobs
 from storage.partition import partition_name
 from storage.pool import Pool
 from tests.collector.kit import Front, frames, running
@@ -86,3 +89,19 @@ async def test_upkeep_leaves_the_limits_of_ingest_alone(
         await agent.send((front.clock(), [0.5, 0.5]))
         ingest = front.process._pool
         assert [pool is ingest for pool in seen] == [False]
+
+
+async def test_a_ledger_that_cannot_be_kept_short_is_told_of_and_holds_up_nothing(pool: Pool) -> None:
+    """The census goes on.
+
+    Broken twin: without ``keep_counts`` the worker ended there each time, and only its log said so."""
+    now = utcnow()
+    async with pool.connection() as conn:
+        await conn.execute("ALTER TABLE batch_ledger RENAME COLUMN received_at TO away")
+        for minutes in (0, 1, 20):
+            later = now + timedelta(minutes=minutes)
+            await upkeep.keep_counts(pool, CollectorSettings(), later, Meters(CollectorRegistry()))
+        (job,) = await jobs.failing(conn)
+        assert job.words.startswith("expire batch_ledger: failed 3 times in a row")
+        row = await (await conn.execute("SELECT failures FROM upkeep_job WHERE job = 'count'")).fetchone()
+    assert row == (0,)
