@@ -445,6 +445,12 @@ WHERE locktype = 'advisory' AND granted AND objsubid = 1
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND (classid::bigint << 32 | objid::bigint) = hashtext('rollup')::bigint
 
+-- name: oldest_writer
+-- Seconds since the oldest transaction that writes here began, leaving out those that are too old to be ingest's.
+SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity
+WHERE datname = current_database() AND backend_xid IS NOT NULL
+  AND xact_start >= clock_timestamp() - make_interval(secs => %(longest_s)s)
+
 -- name: rollup_progress
 -- How far each span has come.
 SELECT span_s, since, until FROM rollup_progress

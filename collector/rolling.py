@@ -32,6 +32,8 @@ Connection = AsyncConnection[tuple[Any, ...]]
 AT_ONCE = 50
 """(host, layout) pairs per transaction: some ten milliseconds of work."""
 MARKS_AT_ONCE = 1_000
+LONGEST_COMMIT = timedelta(minutes=15)
+"""A transaction that is older is not an ingest commit: somebody's forgotten one must not stop the rollups."""
 STANDSTILL = timedelta(hours=1)
 """Who has the lock and is so far behind does not work any more, or has much to do: both are told."""
 
@@ -95,13 +97,23 @@ async def _round(conn: Connection, settings: CollectorSettings, now: datetime, s
     oldest = floor(now - timedelta(days=settings.frame_retention_days), DAY)
     while not stop.is_set() and await _late(conn, oldest):
         pass
-    for span, until in ((FIVE, due_until(now)), (HOUR, None)):
+    settled = due_until(now - await _under_way(conn))
+    for span, until in ((FIVE, settled), (HOUR, None)):
         reached = await progress(conn)
         end = until or floor(reached[FIVE].until, HOUR)
         bucket = reached[span].until
         while bucket + span <= end and not stop.is_set():
             await _bucket(conn, bucket, span)
             bucket += span
+
+
+async def _under_way(conn: Connection) -> timedelta:
+    """How long ago the oldest commit under way began. What it brings was not late then, and is not marked."""
+    row = await (
+        await conn.execute(Q.oldest_writer, {"longest_s": LONGEST_COMMIT.total_seconds()})
+    ).fetchone()
+    assert row is not None
+    return timedelta(seconds=row[0])
 
 
 async def _step_back(conn: Connection, now: datetime, longest: timedelta) -> None:

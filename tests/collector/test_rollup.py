@@ -18,6 +18,7 @@ from collector.rollup import (
     DAY,
     FIVE,
     HOUR,
+    SETTLED,
     Progress,
     combine,
     finest,
@@ -248,6 +249,29 @@ async def test_events_past_their_retention_are_refused_for_good(database_url: st
         old, new = (front.clock() - timedelta(hours=hours) for hours in (49, 47))
         assert (await agent.post(agent.batch(events=[event(old)]))).json()["outcome"] == "refused"
         assert (await agent.post(agent.batch(events=[event(new)]))).json()["outcome"] == "stored"
+
+
+# ---- commits that take long ---------------------------------------------------------------------------
+
+
+async def test_a_bucket_waits_for_commits_that_began_before_it_settled(front: Front):
+    """A disk that stands still for minutes: what such a commit brings was not late when it began, and is in
+    its bucket all the same.
+
+    Broken twin: without ``_under_way`` the bucket is rolled up without it, and nothing marks it."""
+    agent, settings = await front.agent(), tuned()
+    hour = floor(front.clock(), HOUR) - 3 * HOUR
+    front.clock.now = hour + MINUTE
+    await agent.send((hour, [0.1, 0.1]))
+    async with front.pool.connection() as slow, slow.transaction():
+        await slow.execute(
+            b"INSERT INTO frame SELECT tenant_id, host_id, layout_id, time + interval '1 minute',"
+            b" '{0.9,0.9}' FROM frame"
+        )
+        await roll_up(front.pool, settings, hour + FIVE + SETTLED, asyncio.Event())
+        assert await front.count("rollup_five") == 0
+    await roll_up(front.pool, settings, hour + FIVE + SETTLED, asyncio.Event())
+    assert [row[2] for row in await _rolled(front)] == [[0.9, 0.9]]
 
 
 # ---- who is told --------------------------------------------------------------------------------------
