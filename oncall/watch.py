@@ -130,7 +130,12 @@ async def _found(conn: Conn, start: datetime, end: datetime) -> tuple[tuple[Gap,
     if stored is None:
         return (), "no rota is in force: nobody is on call by schedule"
     # A year of shifts takes a while: the loop goes on meanwhile, so that callbacks are still answered.
-    return tuple(await asyncio.to_thread(rota_gaps, stored.rota, start, end)), None
+    try:
+        return tuple(await asyncio.to_thread(rota_gaps, stored.rota, start, end)), None
+    except Exception as error:
+        # Such as a person's time zone that this machine does not know: the pager falls back to its list.
+        log.exception("on-call: the rota in force cannot be followed")
+        return (), f"the rota in force cannot be followed: {error!r}"
 
 
 async def _record(

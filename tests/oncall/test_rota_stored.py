@@ -121,6 +121,25 @@ async def test_no_rota_is_as_loud_as_a_gap(staffed):
     ]
 
 
+async def test_a_rota_that_cannot_be_followed_is_as_loud_as_a_gap(staffed):
+    """A person's time zone that this machine does not know: the look is written down with its fault.
+
+    Broken twin (tried): the look raised, nothing was written, and the worker ended with it."""
+    heard: list[Look] = []
+
+    async def alarm(look: Look) -> None:
+        heard.append(look)
+
+    quiet = NO_GAPS.replace("{schedule: europe}, how: [voice, sms]", "{person: noah}, how: [voice, sms]")
+    async with staffed.connection() as conn:
+        await save(conn, quiet, NOW, "sofia", 3600)
+        await conn.execute("UPDATE person SET zone = 'Mars/Olympus'")
+        look = await gap_check(conn, clock, alarm=alarm)
+    assert heard == [look]
+    assert "cannot be followed" in (look.fault or "")
+    assert "Mars/Olympus" in (look.fault or "")
+
+
 async def test_the_daily_look_happens_once_a_day_whoever_comes(staffed):
     """Two processes in one day: one look. A day later: the next. While one looks, the other does not wait."""
     alarms = Alarms()
