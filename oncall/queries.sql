@@ -100,6 +100,13 @@ VALUES (%(tenant_id)s, %(page_request_id)s, %(ticket_id)s, %(page_id)s, %(person
 ON CONFLICT DO NOTHING
 RETURNING acknowledgement_id
 
+-- name: newer_paging
+-- The paging under way of a later request for the same ticket, for our own people.
+SELECT page_request_id FROM paging
+WHERE tenant_id = %(tenant_id)s AND ticket_id = %(ticket_id)s AND page_request_id > %(page_request_id)s
+  AND state = 'active' AND audience = 'technician'
+ORDER BY page_request_id DESC LIMIT 1
+
 -- name: lock_paging
 -- Locks one paging: the first lock of everything that changes its pages.
 SELECT ticket_id, state, coalesce(end_reason, '') FROM paging

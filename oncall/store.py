@@ -243,7 +243,9 @@ async def acknowledge_by_api(
     now: datetime,
     proof: dict[str, Any],
 ) -> bool:
-    """A person answers without a phone; False: there is no such paging."""
+    """A person answers without a phone; False: there is no such paging.
+
+    Who answered this request before, and answers again when the ticket is rung for anew, means that."""
     key = {"tenant_id": tenant_id, "page_request_id": page_request_id}
     paging = await (await conn.execute(Q.lock_paging, key)).fetchone()
     if paging is None:
@@ -256,6 +258,8 @@ async def acknowledge_by_api(
         line = {"page_id": None, "at": now, "kind": "acknowledged", "text": reason, "detail": Jsonb(proof)}
         await conn.execute(Q.tell, key | line)
         await conn.execute(Q.acknowledge_paging, key | {"now": now, "reason": reason})
+    elif newer := await (await conn.execute(Q.newer_paging, row)).fetchone():
+        return await acknowledge_by_api(conn, tenant_id, newer[0], person, now, proof)
     return True
 
 

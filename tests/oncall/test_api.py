@@ -53,6 +53,27 @@ async def test_a_person_acknowledges_through_the_api(pool: Pool, registry: Regis
     assert registry.rows("SELECT channel, page_id FROM acknowledgement") == [("api", None)]
 
 
+async def test_who_answers_again_answers_what_rings_now(pool: Pool, registry: Registry) -> None:
+    """Ben acknowledged, did nothing, and the ticket is rung for anew; he sends the same again, with the
+    number of the first request that he has at hand: it is the second that he answers.
+
+    Broken twin (tried): "acknowledged by Ben" was the answer, and the phones rang on."""
+    tenant_id, request_id = registry.request()
+    path = f"{URL}/page-requests/{tenant_id}/{request_id}/acknowledge"
+    async with lab(pool, ring_s=600) as here:
+        await here.pager().sync()
+        await here.http.post(path, json={"person": "ben"})
+        registry.end((tenant_id, request_id), "Ben answers for it")
+        registry.run(
+            "INSERT INTO page_request (tenant_id, ticket_id, audience, policy, requested_at, reason)"
+            " SELECT tenant_id, ticket_id, 'technician', policy, now(), 'nobody acted' FROM page_request"
+        )
+        await here.pager().sync()
+        assert (await here.http.post(path, json={"person": "ben"})).json()["acknowledged_by"] == "Ben"
+    assert registry.value("SELECT count(*) FROM paging WHERE state = 'active'") == 0
+    assert registry.value("SELECT count(*) FROM acknowledgement") == 2
+
+
 async def test_recovery_before_an_answer_hangs_up(pool: Pool, registry: Registry) -> None:
     """Ticketing ends the page request: the ringing stops, the paging says why."""
     request = registry.request()
