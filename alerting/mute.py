@@ -24,14 +24,30 @@ from alerting import regex
 from alerting.rule import pattern_matches
 
 _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
-_PARTS = frozenset(
-    {"FREQ", "INTERVAL", "COUNT", "UNTIL", "BYDAY", "BYMONTHDAY", "BYMONTH", "BYHOUR", "BYSETPOS", "WKST"}
-)
-"""Parts of a recurrence that are read: what would recur within an hour costs the evaluation too much."""
+_WEEKDAY = "(MO|TU|WE|TH|FR|SA|SU)"
+_PARTS = {
+    "FREQ": "|".join(_FREQUENCIES),
+    "INTERVAL": "0*[1-9][0-9]{0,2}",
+    "COUNT": "0*[1-9][0-9]{0,3}",
+    "UNTIL": "[0-9]{8}(T[0-9]{6}Z?)?",
+    "BYDAY": f"([+-]?0*([1-9]|[1-4][0-9]|5[0-3]))?{_WEEKDAY}",
+    "BYMONTHDAY": "[+-]?0*([1-9]|[12][0-9]|3[01])",
+    "BYMONTH": "0*([1-9]|1[0-2])",
+    "BYHOUR": "0*([0-9]|1[0-9]|2[0-3])",
+    "BYSETPOS": "[+-]?0*[1-9][0-9]{0,2}",
+    "WKST": _WEEKDAY,
+}
+"""Parts of a recurrence that are read, and what each of their values looks like: what would recur within an
+hour costs the evaluation too much, and of an interval of 0 the library would never come back."""
+_LISTS = frozenset({"BYDAY", "BYMONTHDAY", "BYMONTH", "BYHOUR", "BYSETPOS"})
+_NTH_OF_MONTH = re.compile("[+-]?0*[1-5]?[A-Z]+")
+MOST_AT_ONCE = 100
+"""Occurrences of one mute that may be on together: each is looked at whenever an alert is."""
 _HORIZON = timedelta(days=9 * 366)
 """A recurrence begins at least once within so long (29 February may have to wait for eight years)."""
 _LAST_YEARS = range(9961, 9989)
 """28 years: days of the week and leap years fall in each of their ways once; with room behind them."""
+_IN_EVERY_MONTH = 28
 _UNTIL = re.compile(r"UNTIL=(\d{8}T\d{6})Z")
 _MARGIN = timedelta(days=1)
 """Wider than any zone's shift, so that no occurrence is overlooked about a change of clocks."""
@@ -124,16 +140,37 @@ def last_end(mute: Mute, at: datetime) -> datetime | None:
     if now is None or not mute.recurrence:
         return now.end if now else None
     zone = ZoneInfo(mute.zone)
-    rule = read_recurrence(mute.recurrence, _wall(mute.starts_at, zone), zone)
-    return None if rule.after(_wall(now.start, zone)) else now.end
+    begun = _wall(now.start, zone)
+    near = _near(mute.recurrence, _wall(mute.starts_at, zone), begun)
+    return None if read_recurrence(mute.recurrence, near, zone).after(begun) else now.end
 
 
 @lru_cache(maxsize=4096)
 def _begins(text: str, first: datetime, zone: str, since: datetime, until: datetime) -> tuple[datetime, ...]:
     """Wall times at which a recurrence begins. Remembered, as a recurrence is counted from its first time on
     and is asked about in every commit: whole days are asked for, so that one answer serves a day."""
-    rule = read_recurrence(text, first, ZoneInfo(zone))
+    try:
+        rule = read_recurrence(text, _near(text, first, since), ZoneInfo(zone))
+    except ValueError:  # stored before it was refused; what cannot be told covers nothing
+        return ()
     return tuple(rule.between(since, until, inc=True))
+
+
+def _near(text: str, first: datetime, since: datetime) -> datetime:
+    """A start in step with the first one, not after ``since``: what began years ago is not counted out."""
+    parts = _read_parts(text)
+    interval = int(parts.get("INTERVAL", "1"))
+    if "COUNT" in parts or since <= first:
+        return first
+    if parts["FREQ"] in ("DAILY", "WEEKLY"):
+        step = timedelta(days=interval * (7 if parts["FREQ"] == "WEEKLY" else 1))
+        return first + (since - first) // step * step
+    if first.day > _IN_EVERY_MONTH and not {"BYDAY", "BYMONTHDAY"} & parts.keys():
+        return first  # the rule goes by this very day, which not every month has
+    months = interval * (12 if parts["FREQ"] == "YEARLY" else 1)
+    passed = (since.year - first.year) * 12 + since.month - first.month - 1
+    at = first.year * 12 + first.month - 1 + max(passed // months, 0) * months
+    return first if passed < months else first.replace(at // 12, at % 12 + 1, min(first.day, _IN_EVERY_MONTH))
 
 
 def _midnight(wall: datetime) -> datetime:
@@ -156,11 +193,7 @@ def _latest_utc(wall: datetime, zone: ZoneInfo) -> datetime:
 
 def read_recurrence(text: str, first: datetime, zone: ZoneInfo) -> rrule:
     """The rule of a recurrence whose first occurrence begins at wall time ``first``. Raises ValueError."""
-    parts = dict(part.partition("=")[::2] for part in text.upper().split(";"))
-    if unknown := sorted(parts.keys() - _PARTS):
-        raise ValueError(f"{unknown[0]} is not read here; known are {', '.join(sorted(_PARTS))}")
-    if parts.get("FREQ") not in _FREQUENCIES:
-        raise ValueError(f"a recurrence has FREQ={' | '.join(_FREQUENCIES)}, as in FREQ=WEEKLY;BYDAY=SU")
+    _read_parts(text)
     local = _UNTIL.sub(lambda m: f"UNTIL={_local(m[1], zone)}", text.upper())
     try:
         rule = rrulestr(local, dtstart=first)
@@ -169,6 +202,26 @@ def read_recurrence(text: str, first: datetime, zone: ZoneInfo) -> rrule:
     if not isinstance(rule, rrule):
         raise ValueError(f"'{text}' must be one RRULE")  # noqa: TRY004 - a fault of the text, like the others
     return rule
+
+
+def _read_parts(text: str) -> dict[str, str]:
+    """The parts of a recurrence by their names. Raises ValueError."""
+    named = [part.partition("=")[::2] for part in text.upper().split(";")]
+    parts = dict(named)
+    if unknown := sorted(parts.keys() - _PARTS.keys()):
+        raise ValueError(f"{unknown[0]} is not read here; known are {', '.join(sorted(_PARTS))}")
+    if parts.get("FREQ") not in _FREQUENCIES:
+        raise ValueError(f"a recurrence has FREQ={' | '.join(_FREQUENCIES)}, as in FREQ=WEEKLY;BYDAY=SU")
+    if len(parts) < len(named):
+        raise ValueError("a part of a recurrence stands once")
+    for name, value in named:
+        values = value.split(",") if name in _LISTS else [value]
+        if not all(re.fullmatch(_PARTS[name], one) for one in values):
+            raise ValueError(f"{name}={value} is not in the range of a recurrence (RFC 5545)")
+    monthly = parts["FREQ"] == "MONTHLY" or "BYMONTH" in parts
+    if monthly and not all(_NTH_OF_MONTH.fullmatch(day) for day in parts.get("BYDAY", "MO").split(",")):
+        raise ValueError(f"BYDAY={parts['BYDAY']}: no month has so many weeks")
+    return parts
 
 
 def _local(until: str, zone: ZoneInfo) -> str:
@@ -221,10 +274,12 @@ def _recurrence_faults(mute: Mute) -> list[tuple[str, str]]:
     if not mute.recurrence:
         return []
     try:
-        rule = read_recurrence(mute.recurrence, _wall(mute.starts_at, zone), zone)
-        first = _late(_wall(mute.starts_at, zone))
+        start = _wall(mute.starts_at, zone)
+        rule, first = read_recurrence(mute.recurrence, start, zone), _late(start)
         if next(iter(rule.replace(dtstart=first, until=first + _HORIZON)), None) is None:
             return [("recurrence", "never begins")]
+        if len(rule.between(start, start + (mute.ends_at - mute.starts_at))) > MOST_AT_ONCE:
+            return [("recurrence", f"more than {MOST_AT_ONCE} occurrences would be on at once")]
     except (ValueError, OverflowError) as error:
         return [("recurrence", str(error))]
     return []

@@ -309,6 +309,12 @@ async def test_a_maintenance_window_recurs_in_the_deployments_zone(pool: Pool, a
         "FREQ=HOURLY;BYMONTH=2;BYMONTHDAY=30",
         "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30",
         "FREQ=DAILY;BYSETPOS=9",
+        "FREQ=DAILY;INTERVAL=0",
+        "FREQ=DAILY;INTERVAL=1;INTERVAL=0",
+        "FREQ=MONTHLY;INTERVAL=-1",
+        "FREQ=DAILY;COUNT=1000000",
+        "FREQ=DAILY;BYMONTH=13",
+        "FREQ=YEARLY;BYDAY=53MO;BYMONTH=12",
         "FREQ=MONTHLY;BYDAY=1MO;BYMONTHDAY=20",
         "FREQ=DAILY;BYMINUTE=0,1,2;BYSECOND=0,1,2",
         "FREQ=DAILY;BYYEARDAY=1",
@@ -316,7 +322,10 @@ async def test_a_maintenance_window_recurs_in_the_deployments_zone(pool: Pool, a
     ],
 )
 def test_a_recurrence_that_costs_too_much_or_never_begins_is_refused(recurrence: str) -> None:
-    """Recurrences are counted out inside the ingest commit: nobody may hold it up with one."""
+    """Recurrences are counted out inside the ingest commit: nobody may hold it up with one.
+
+    The twin: an INTERVAL of 0 was let in, and counted out it never ended - the process stood still for all
+    customers, until it was killed."""
     start = datetime(2025, 1, 1, tzinfo=UTC)
     found = faults(mute_of(start, start + timedelta(hours=1), recurrence))
     assert [field for field, _ in found] == ["recurrence"]
@@ -364,3 +373,56 @@ def test_a_recurrence_that_begins_is_not_taken_for_one_that_never_does(
 def _near_a_century(start: datetime) -> bool:
     """2100 is no leap year: who waits for 29 February then may wait longer than anywhere else."""
     return start.year > 2089
+
+
+def test_a_recurrence_that_piles_up_is_refused() -> None:
+    """A year long and begun anew each hour: thousands on at once would be looked at for every alert."""
+    hourly = "FREQ=DAILY;BYHOUR=" + ",".join(map(str, range(24)))
+    assert faults(mute_of(FIRST, FIRST + timedelta(days=4), hourly)) == []
+    assert [field for field, _ in faults(mute_of(FIRST, FIRST + timedelta(days=300), hourly))] == [
+        "recurrence"
+    ]
+
+
+def test_what_was_stored_and_cannot_be_read_covers_nothing() -> None:
+    """Rather a call too many than an alert that nobody hears of - or a sweep that stops at it."""
+    mute = mute_of(FIRST, FIRST + timedelta(hours=1), "FREQ=DAILY;INTERVAL=0")
+    assert occurrence_at(mute, FIRST) is None
+
+
+DAYS = st.sampled_from(
+    ["", ";BYDAY=MO,TH", ";BYDAY=SU;BYHOUR=1,13", ";BYHOUR=0,6,12", ";BYDAY=SA;BYSETPOS=-1"]
+)
+DATES = st.sampled_from(["", ";BYMONTHDAY=1,15,31", ";BYDAY=2TU", ";BYDAY=MO,FR", ";BYMONTHDAY=-1;BYHOUR=3"])
+RULES = st.builds(
+    lambda frequency, interval, day, date, weeks: (
+        f"FREQ={frequency};INTERVAL={interval};WKST={weeks}"
+        + (day if frequency in ("DAILY", "WEEKLY") else date)
+    ),
+    st.sampled_from(["DAILY", "WEEKLY", "MONTHLY", "YEARLY"]),
+    st.integers(1, 7),
+    DAYS,
+    DATES,
+    st.sampled_from(["MO", "SU"]),
+)
+
+
+@given(
+    st.integers(0, 366 * 6 * 24).map(lambda hours: datetime(2019, 1, 1, tzinfo=UTC) + timedelta(hours=hours)),
+    st.integers(0, 366 * 6 * 24),
+    RULES,
+)
+@settings(max_examples=400, deadline=None)
+def test_what_began_years_ago_recurs_as_if_counted_from_there(
+    start: datetime, later_h: int, rule: str
+) -> None:
+    """However far from its beginning: the same occurrences as the library's own, counted out.
+
+    The twin: started from any nearer day, in step or not, every second week becomes the other one."""
+    mute = mute_of(start, start + timedelta(hours=1), rule, zone="UTC")
+    since = start + timedelta(hours=later_h)
+    until = since + timedelta(days=40)
+    counted = read_recurrence(rule, start.replace(tzinfo=None), ZoneInfo("UTC"))
+    wanted = counted.between(since.replace(tzinfo=None), until.replace(tzinfo=None), inc=True)
+    found = [o.start.replace(tzinfo=None) for o in occurrences(mute, since, until) if o.start >= since]
+    assert found == wanted
