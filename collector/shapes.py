@@ -10,12 +10,22 @@ from typing import Annotated
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import Path, Query
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+)
 
 from collector.rotation import Replacement
 from wire.access import Role
 
 MAX_ID = 2**63 - 1
+TOKEN = re.compile(r"ucxe_[A-Za-z0-9_-]{43}")
+"""An enrolment token."""
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -73,12 +83,20 @@ class Strict(BaseModel):
 class EnrolBody(Strict):
     """What an agent sends once, to be enrolled."""
 
-    token: Annotated[str, StringConstraints(pattern=r"^ucxe_[A-Za-z0-9_-]{43}$")]
+    token: Annotated[str, StringConstraints(pattern=f"^{TOKEN.pattern}$")]
     host_name: Text
     public_key: PublicKey
     """base64url of the Ed25519 public key's 32 bytes."""
     facts: Facts = Field(default_factory=dict)
     """``os``, ``agent_version``, ``platform_version`` and the like."""
+
+    @field_validator("token", mode="before")
+    @classmethod
+    def _is_whole(cls, token: object) -> object:
+        """In words for the person who copied it; the pattern says the same to programs."""
+        if isinstance(token, str) and not TOKEN.fullmatch(token):
+            raise ValueError("is no enrolment token: copy the whole of it, ucxe_ and 43 characters")
+        return token
 
     def key_bytes(self) -> bytes:
         """The public key, 32 bytes."""

@@ -85,7 +85,10 @@ def _of_framework(error: HTTPException) -> Problem:
 
 
 def _field_errors(error: RequestValidationError) -> list[FieldError]:
-    return [FieldError(_field(fault["loc"]), str(fault["msg"])) for fault in error.errors()]
+    ours = "Value error, "  # how pydantic begins the words of our own validators
+    return [
+        FieldError(_field(fault["loc"]), str(fault["msg"]).removeprefix(ours)) for fault in error.errors()
+    ]
 
 
 def _field(location: tuple[Any, ...]) -> str:

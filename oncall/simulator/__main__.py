@@ -25,12 +25,12 @@ DEMO_SID = "AC" + "0" * 31 + "1"
 DEMO_TOKEN = "demo-token"  # noqa: S105 - known to everybody; it guards nothing but this program
 DEMO_NUMBER = "+15005550006"
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 @app.command()
 def main(
-    port: Annotated[int, typer.Option(help="TCP port; 0 = any free one.")] = 8071,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 = any free one.")] = 8071,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     public_url: Annotated[str, typer.Option(help="Where people open the page; shown at the start.")] = "",
     account_sid: Annotated[str, typer.Option(help="The one account.")] = DEMO_SID,

@@ -132,6 +132,15 @@ FAULTY: list[tuple[str, object]] = [
 ]
 
 
+async def test_half_a_token_is_answered_in_words(front: Front) -> None:
+    """The person who copied it reads what to do; seen failing without the check: a regular expression."""
+    agent = Agent(front.http, front.clock)
+    answer = await agent.enrol("ucxe_short")
+    assert answer.json()["errors"] == [
+        {"field": "token", "message": "is no enrolment token: copy the whole of it, ucxe_ and 43 characters"}
+    ]
+
+
 async def test_a_faulty_field_is_named(front: Front) -> None:
     """422 with the field, whichever it is."""
     good = {

@@ -160,12 +160,12 @@ def _reasons(facts: Facts) -> Iterator[Told]:
 
 
 def _paging(facts: Facts) -> Iterator[Told]:
-    before: Line | None = None
+    before = ""
     for line in facts.paging:
-        # A pick-up is told by the call's own question and by its status; a person hears of it once.
-        if before is None or line.kind != "answered" or before.kind != "answered":
+        # A pick-up is told by the call's own question and then by its status; a person hears of it once.
+        if line.text != before:
             yield Told(f"paging {line.no}", line.text, line.at)
-        before = line
+        before = line.text
 
 
 def _mails(facts: Facts) -> Iterator[Told]:
