@@ -19,7 +19,7 @@ from psycopg import AsyncConnection
 from alerting import ahead, history, metrics, outlook, shadow_silence
 from alerting.errors import PackError
 from alerting.evaluator import Evaluator
-from alerting.inputs import FrameInput, HostKey, HostScope, HostState, to_ms
+from alerting.inputs import FrameInput, HostKey, HostScope, HostState, from_ms, to_ms
 from alerting.judge import evaluate, look
 from alerting.pack import parse_pack
 from alerting.rule import Compound, Rule, Silent
@@ -125,7 +125,9 @@ async def _host(conn: Connection, evaluator: Evaluator, scope: HostScope, before
     to = min(before, row[0] + MOST)
     memory = read_memory(row[1])
     # What is stored says nothing of when it was received: receipts are shadow_silence's.
-    state = HostState(scope.tenant_id, scope.host_id, memory=_changed(memory, silent={}))
+    frontier = from_ms(max(memory.layouts.values())) if memory.layouts else None
+    heard = _changed(memory, silent={})
+    state = HostState(scope.tenant_id, scope.host_id, frontier=frontier, memory=heard)
     frames = 0
     async for item in history.inputs(conn, scope, row[0], to):
         frames += isinstance(item, FrameInput)

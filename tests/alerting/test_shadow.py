@@ -27,12 +27,14 @@ from tests.alerting.kit import (
     frame,
     history,
     ingest,
+    layout_of,
     minutes,
     seed,
 )
 from tests.alerting.test_ahead import stored, volume
 from ucx_proactive.commands.rules import app
 from wire import layout as layouts
+from wire.layout import Layout
 
 LOUDER = default_document().replace(
     "priority: P2, when: value > 95 %, for: 10 min, clear: value < 80 %",
@@ -69,16 +71,33 @@ class Site:
             )
             await conn.execute("UPDATE host SET enrolled_at = %s", [START - minutes(60)])
 
-    async def send(self, first: int, values: list[float]) -> None:
+    async def send(self, first: int, values: list[float], layout: Layout = CPU, layout_id: int = 1) -> None:
         """A frame a minute from minute ``first``."""
         frames: list[FrameInput | EventInput] = [
-            frame(CPU, START + minutes(first + n), v) for n, v in enumerate(values)
+            frame(layout, START + minutes(first + n), v) for n, v in enumerate(values)
         ]
         await ingest(self.pool, self.evaluator, self.scope, frames, START + minutes(first + len(values)))
         async with self.pool.connection() as conn, conn.cursor() as cursor:
             await cursor.executemany(
-                "INSERT INTO frame (tenant_id, host_id, layout_id, time, values) VALUES (1, %s, 1, %s, %s)",
-                [(self.scope.host_id, f.at, list(f.values)) for f in frames if isinstance(f, FrameInput)],
+                "INSERT INTO frame (tenant_id, host_id, layout_id, time, values) VALUES (1, %s, %s, %s, %s)",
+                [
+                    (self.scope.host_id, layout_id, f.at, list(f.values))
+                    for f in frames
+                    if isinstance(f, FrameInput)
+                ],
+            )
+
+    async def add_layout(self, layout_id: int, layout: Layout) -> None:
+        async with self.pool.connection() as conn:
+            await conn.execute(
+                "INSERT INTO layout (tenant_id, layout_id, digest, body, created_at) "
+                "VALUES (1, %s, %s, %s, now())",
+                [layout_id, digest_of(layout), layouts.encode(layout)],
+            )
+            await conn.execute(
+                "INSERT INTO host_layout (tenant_id, host_id, layout_id, first_seen) "
+                "VALUES (1, %s, %s, now())",
+                [self.scope.host_id, layout_id],
             )
 
     async def sweep(self, *at: float) -> None:
@@ -129,6 +148,19 @@ async def test_however_often_it_is_looked_at_the_findings_are_the_same(pool: Poo
     await site.send(5, [0.1] * 15)
     await site.sweep(9, 9, 14, 23)
     assert (await site.report())[0].startswith("2026-03-02 14:02:00Z to 2026-03-02 14:10:00Z: P1")
+
+
+async def test_a_series_that_left_the_layouts_ends_on_trial_as_it_does_for_real(pool: Pool) -> None:
+    """Looked at every minute: it is stale after ten. (Seen failing: each look began to count anew, and the
+    finding had no end.)"""
+    site = Site(pool)
+    await site.build(LOUDER)
+    rest = layout_of("system.memory.utilization")
+    await site.add_layout(2, rest)
+    await site.send(0, [0.6] * 5)
+    await site.send(5, [0.1] * 20, rest, 2)
+    await site.sweep(*range(4, 30))
+    assert (await site.report())[0].startswith("2026-03-02 14:02:00Z to 2026-03-02 14:15:00Z: P1")
 
 
 async def test_a_pack_on_trial_is_never_in_force(pool: Pool) -> None:
