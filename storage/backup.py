@@ -120,10 +120,15 @@ def verify(folder: Path) -> Manifest:
     return manifest
 
 
-def restore(folder: Path, url: str, progress: Progress = lambda line: None) -> Manifest:
-    """Fill the empty database at ``url`` from a backup, whole or not at all. Raises BackupError."""
-    progress("checking the backup")
-    manifest = verify(folder)
+def restore(
+    folder: Path, url: str, progress: Progress = lambda line: None, *, checked: Manifest | None = None
+) -> Manifest:
+    """Fill the empty database at ``url`` from a backup, whole or not at all. Raises BackupError.
+
+    ``checked``: what ``verify`` said just now, for a caller that asked it before it made the database."""
+    if checked is None:
+        progress("checking the backup")
+    manifest = checked or verify(folder)
     with psycopg.connect(url, autocommit=True) as conn:
         version, _ = _about(conn)
         row = conn.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()

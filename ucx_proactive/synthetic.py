@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import httpx
 
 from agent.enrol import enrol
-from agent.identity import load_identity, load_key
+from agent.identity import IdentityError, NotEnrolled, load_identity, load_key
 from agent.token import sign
 from oncall import synthetic
 from oncall.synthetic import Progress
@@ -39,9 +39,15 @@ class NotSent(Exception):
 
 
 def enrolled(state: Path, collector: str, token: str | None) -> None:
-    """Enrol the invented host, once. Raises EnrolmentError, or OSError when a token is needed."""
+    """Enrol the invented host, once. Raises EnrolmentError, NotSent when a token is needed."""
     if token is not None:
         enrol(state, collector, token, HOST)
+    try:
+        load_identity(state)
+    except NotEnrolled:
+        raise NotSent(f"the invented host is not enrolled in {state}: give --token the first time") from None
+    except IdentityError as fault:
+        raise NotSent(str(fault)) from None
 
 
 async def run(

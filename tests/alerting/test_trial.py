@@ -100,6 +100,9 @@ def test_the_commands(tmp_path: Path) -> None:
     replayed = run.invoke(app, ["replay", "--rules", str(pack), "--csv", str(data), "--json"])
     assert json.loads(replayed.output)["then"]["alerts"] == 1
     assert run.invoke(app, ["replay", "--rules", str(pack)]).exit_code == 2
+    backwards = ["--from", "2026-01-02", "--to", "2026-01-01", "--database-url", "postgresql://localhost/x"]
+    refused = run.invoke(app, ["replay", "--rules", str(pack), *backwards])  # seen failing: "0 frames"
+    assert (refused.exit_code, "after --from" in refused.output) == (2, True)
 
 
 def test_the_commands_that_work_on_the_database(database_url: str, tmp_path: Path) -> None:

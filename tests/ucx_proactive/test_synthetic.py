@@ -98,3 +98,13 @@ async def test_an_invented_page_is_answered_and_its_absence_has_a_reason(
     assert runs[0] == ("answered",)
     assert "no answer" in runs[1][0]
     assert tickets == [("closed",)]
+
+
+def test_the_first_time_asks_for_a_token(tmp_path: Path) -> None:
+    """Without an identity nothing begins; seen failing with a traceback and a run that never ended. A
+    damaged one is told in words, too."""
+    with pytest.raises(synthetic.NotSent, match="--token"):
+        synthetic.enrolled(tmp_path, "http://127.0.0.1:1", None)
+    (tmp_path / "agent.json").write_text("{")
+    with pytest.raises(synthetic.NotSent, match="damaged"):
+        synthetic.enrolled(tmp_path, "http://127.0.0.1:1", None)

@@ -10,7 +10,7 @@ import psycopg
 import typer
 
 from oncall import switch
-from storage.backup import BackupError, Manifest, restore
+from storage.backup import BackupError, Manifest, restore, verify
 from storage.faults import EmbeddedError
 from storage.migrate import MigrationError, migrate
 from storage.pool import open_pool
@@ -32,8 +32,10 @@ def restore_(
     Paging is off in it until a person puts it on: `ucx-proactive oncall paging on --reason ...`.
     """
     try:
+        _tell("checking the backup")
+        manifest = verify(folder)  # before a new data directory is made for it
         with join(database_url, data_dir, _tell) as url:
-            manifest = restore(folder, url, _tell)
+            restore(folder, url, _tell, checked=manifest)
             migrate(url, progress=_tell)
             asyncio.run(_keep_quiet(url, manifest))
     except (BackupError, EmbeddedError, MigrationError, psycopg.Error, OSError) as error:

@@ -218,6 +218,9 @@ def replay(
     elif start is None or end is None:
         typer.echo("Give --csv, or --from and --to.", err=True)
         raise typer.Exit(2)
+    elif end <= start:
+        typer.echo("--to must be after --from.", err=True)
+        raise typer.Exit(2)
     else:
         span = (start.replace(tzinfo=UTC), end.replace(tzinfo=UTC))
         found = with_database(lambda pool: _on_history(pool, tried, tenant, *span), database_url, data_dir)

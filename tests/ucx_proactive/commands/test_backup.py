@@ -56,6 +56,15 @@ def test_a_changed_backup_is_no_backup(database_url: str, empty_database_url: st
     assert run(backup.app, [str(folder), "--verify"]).exit_code == 1
 
 
+def test_no_database_is_made_for_what_is_no_backup(tmp_path: Path):
+    """The folder is looked at first; seen failing when a new data directory stayed behind."""
+    (tmp_path / "none").mkdir()
+    refused = run(restore.app, [str(tmp_path / "none"), "--data-dir", str(tmp_path / "new")])
+    assert refused.exit_code == 1
+    assert "no complete backup" in refused.output
+    assert not (tmp_path / "new").exists()
+
+
 def test_statistics_name_every_table(database_url: str):
     """Tables kept by time are counted with their days."""
     told = run(storage.app, ["stats", "--database-url", database_url])
