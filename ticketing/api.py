@@ -166,7 +166,8 @@ def _add_ticket_routes(routes: APIRouter, pool: Pool, settings: Settings, clock:
 
 
 async def _in_full(conn: Any, who: Principal, number: str, now: datetime) -> Document:
-    return await reading.ticket_in_full(conn, number, who.scope(None), who.deployment_id, now)
+    found = await reading.ticket_in_full(conn, number, who.scope(None), who.deployment_id, now)
+    return found if who.tenant_id is None else reading.for_customer(found)
 
 
 def _add_booking_routes(routes: APIRouter, pool: Pool, clock: Clock) -> None:

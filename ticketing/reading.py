@@ -33,6 +33,17 @@ def in_words(document: Document, language: str) -> Document:
     return document | {"title": title, "decision": decision, "clock": clock}
 
 
+def for_customer(document: Document) -> Document:
+    """A ticket in full as its customer may see it: neither our people's network addresses nor what failed in
+    our own works. Where the customer's own acts came from stays."""
+    history = [entry if _is_customers(entry) else entry | {"origin": ""} for entry in document["history"]]
+    return document | {"last_error": None, "history": history}
+
+
+def _is_customers(entry: Document) -> bool:
+    return entry["detail"].get("staff") is False
+
+
 async def ticket_page(conn: Connection, wanted: TicketFilter) -> Document:
     """A page of tickets and, where there are more, the position of the next one."""
     found = await tickets(conn, wanted)

@@ -329,3 +329,20 @@ async def test_no_number_is_ever_our_fault(desk: Desk) -> None:
         for path in ("/tickets", "/no-tickets"):
             for query in ("before", "limit", "priority", "alert"):
                 assert (await desk.get(path, **{query: str(number)})).status_code < 500
+
+
+async def test_a_customer_is_told_nothing_of_our_own_works(desk: Desk) -> None:
+    """Staff see from where each act came and what failed; the customer sees its own acts' origin alone.
+
+    The twin: the customer's reader was shown our people's network addresses and our last internal error."""
+    number = (await desk.report()).json()["number"]
+    await desk.act(number, "start")
+    await desk.world.do("UPDATE ticket SET last_error = 'no route to 10.1.2.3' WHERE number = %s", number)
+    ours = (await desk.get(f"/tickets/{number}")).json()
+    assert (ours["last_error"], ours["history"][-1]["origin"]) == ("no route to 10.1.2.3", "127.0.0.1")
+    tenant_id, _ = await desk.world.ids("gold-co")
+    desk.principal = Principal("gold", Role.SUPPORT, tenant_id=tenant_id)
+    noted = await desk.act(number, "note", reason="still slow")
+    for theirs in (noted.json(), (await desk.get(f"/tickets/{number}")).json()):
+        assert theirs["last_error"] is None
+        assert [entry["origin"] for entry in theirs["history"]] == ["", "", "", "127.0.0.1"]
