@@ -14,12 +14,16 @@ MAX_LENGTH = 1000
 """Characters of an expression."""
 _MEMORY = 1 << 20
 """Bytes that one compiled expression may take."""
+MOST_STEPS = 2000
+"""Instructions of one compiled expression: at worst each of them is looked at for each character of a label,
+and a label has up to 4,000. A text of the greatest length has half as many."""
 
 
 def _options() -> Any:
     options = re2.Options()
     options.max_mem = _MEMORY
     options.log_errors = False
+    options.never_capture = True  # what groups hold nobody asks; to tell it cost a hundred times the match
     return options
 
 
@@ -29,9 +33,12 @@ def _compiled(expression: str) -> Any:
     if len(expression) > MAX_LENGTH:
         raise ValueError(f"the expression is longer than {MAX_LENGTH} characters")
     try:
-        return re2.compile(expression, _options())
+        compiled = re2.compile(expression, _options())
     except re2.error as error:
         raise ValueError(f"'{expression[:100]}' is no RE2 expression: {_said(error)}") from None
+    if compiled.programsize > MOST_STEPS:
+        raise ValueError(f"'{expression[:100]}' is too large: repeat less in it")
+    return compiled
 
 
 def _said(error: Exception) -> str:
