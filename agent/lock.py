@@ -19,7 +19,10 @@ class StateLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Raises Locked when another process holds it, OSError when the directory cannot be used."""
+        """Raises Locked when another process holds it, OSError when the directory cannot be used. Once held,
+        it is held."""
+        if self._descriptor is not None:
+            return
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             _lock(descriptor)

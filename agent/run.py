@@ -38,7 +38,7 @@ from wire.clock import Clock, utcnow
 
 log = logging.getLogger("ucx.agent")
 
-STOP, RELOAD, CHECKED, ENROLLED = "stop", "reload", "checked", "enrolled"
+STOP, RELOAD, CHECKED, AGAIN = "stop", "reload", "checked", "again"
 _HOUSEKEEPING_S = 60.0
 _SHUTDOWN_S = 5.0
 
@@ -80,7 +80,7 @@ class Agent:
         self._runner = Runner(lambda: self.inbox.put(CHECKED))
         self._measurer = self._make_measurer()
         self._next_housekeeping_s = 0.0
-        self._enrolled_anew = False
+        self._again = False
         self._started_s = self._time.raw_s()
         self._told_delivery = False
         if not self._refused:
@@ -129,7 +129,8 @@ class Agent:
     # ---- life
 
     def run(self) -> bool:
-        """Measure and deliver until STOP; True when the host was enrolled anew: another Agent goes on."""
+        """Measure and deliver until STOP; True when another Agent goes on: the host was enrolled anew, or the
+        spool's file can be used again."""
         shipping = threading.Thread(target=self._shipper.run, name="ucx-shipper", daemon=True)
         shipping.start()
         self._announce()
@@ -138,7 +139,16 @@ class Agent:
                 pass
         finally:
             self._shut_down(shipping)
-        return self._enrolled_anew
+        return self._again and not self._asked_to_stop()
+
+    def _asked_to_stop(self) -> bool:
+        """While it ended for another reason."""
+        try:
+            while self.inbox.get_nowait() != STOP:
+                pass
+        except Empty:
+            return False
+        return True
 
     def _turn(self) -> bool:
         """One turn of the loop; False after STOP."""
@@ -175,8 +185,8 @@ class Agent:
             return True
         if message == RELOAD:
             self.reload()
-        self._enrolled_anew = message == ENROLLED
-        return message not in (STOP, ENROLLED)
+        self._again = message == AGAIN
+        return message not in (STOP, AGAIN)
 
     def _announce(self) -> None:
         boot = self._source.boot_id()
@@ -199,7 +209,10 @@ class Agent:
             self._spool.expire(self._time.stamp_ms())
         if not self._keychain.look():
             log.info("this host was enrolled anew")
-            self.inbox.put(ENROLLED)
+            self.inbox.put(AGAIN)
+        elif self._spool.may_return():
+            log.info("the spool's file can be used again")
+            self.inbox.put(AGAIN)
         self._write_status(stopped=False)
 
     def _write_status(self, *, stopped: bool) -> None:
@@ -236,11 +249,19 @@ class Agent:
         """Everything measured is in the spool before the process ends."""
         self._outbox.flush()
         self._outbox.event("agent.stop", "The agent was asked to stop.")
+        if self._spool.in_memory_only:
+            self._wait_for_delivery()
         self._shipper.stop()
         shipping.join(_SHUTDOWN_S)
         self._write_status(stopped=True)
         self._spool.close()
         log.info("stopped")
+
+    def _wait_for_delivery(self) -> None:
+        """What is in memory alone is lost at the end of the process: it gets a moment."""
+        until = time.monotonic() + _SHUTDOWN_S
+        while self._spool.total().batches and time.monotonic() < until:
+            time.sleep(0.05)
 
 
 def _open_spool(state: Path, identity: Identity, config: Config, timekeeper: Timekeeper) -> Spool:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from agent import aside
-from agent.lock import StateLock
+from agent.lock import Locked, StateLock
 from agent.salvage import is_damage, read_batches, read_bookmarks, read_counters, read_layouts
 from agent.store import MEMORY_IDS, Kind, Store, Stored, Total, decoded
 from agent.trim import Trims, cut_all, trim_of
@@ -154,6 +154,31 @@ class Spool:
                 f"The spool was damaged ({why}). {saved} batches could be saved; an unknown number may be"
                 f" lost. The damaged file is kept as {kept.name}.",
             )
+
+    @property
+    def in_memory_only(self) -> bool:
+        """The file cannot be used."""
+        return self._disk is None
+
+    def may_return(self) -> bool:
+        """The file could not be used when the agent started, and now it can: who opens the spool anew has it
+        back, and what it holds. False while anything waits in memory, which would be lost."""
+        with self._mutex:
+            if self._disk is not None or self._closed or self.total().batches:
+                return False
+            try:
+                self._lock.acquire()
+                if aside.half_saved(self._path):
+                    return False  # it is not sure that there is room for all of it
+                store = Store(self._path, self._agent)
+            except (Locked, OSError, sqlite3.Error):
+                return False
+            try:
+                return store.set(tried=str(self._now_ms()))
+            except sqlite3.Error:
+                return False
+            finally:
+                store.close()
 
     def close(self) -> None:
         """Give file and lock back. What is in memory only is lost, and counted where it can be."""

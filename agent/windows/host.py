@@ -173,7 +173,7 @@ class _Agent:
         self._last = ""
 
     def run(self) -> None:
-        """Another agent goes on when the host was enrolled anew; a stop that came between the two counts."""
+        """Another agent goes on where one ended for that; a stop that came between the two counts."""
         while self._agent.run():
             self._agent = self._make()
             if self._last == "stop":

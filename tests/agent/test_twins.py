@@ -218,6 +218,50 @@ async def test_a_running_agent_goes_on_under_its_new_identity(
         assert former != again.agent_id
 
 
+async def test_a_spool_that_could_not_be_used_at_the_start_is_used_as_soon_as_it_can(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that started with a full disk: what waited in the spool goes out without a restart by hand, and
+    what comes is on disk again.
+
+    Broken twin: without ``may_return`` it stayed in memory only, and what waited grew too old."""
+    monkeypatch.setattr(run, "_HOUSEKEEPING_S", 0.2)
+    async with running(database_url, RealClock(), credential_cache_s=0) as front:
+        agent_id = await enrolled(front, tmp_path)
+        half = Half(tmp_path, front.url, agent_id)
+        waiting = half.put()
+        half.close()
+        file, away = tmp_path / "spool.db", tmp_path / "away"
+        file.rename(away)
+        file.mkdir()
+        options = Options(tmp_path, tmp_path / "none.yaml", False, interval_s=0.5, max_backoff_s=0.2)
+        ended: list[bool] = []
+        agent = Agent(options)
+        thread = threading.Thread(target=lambda: ended.append(agent.run()))
+        thread.start()
+        question: LiteralString = "SELECT time FROM frame"
+        for _ in range(400):
+            if await rows(front, question):
+                break
+            await asyncio.sleep(0.05)
+        assert not ended
+        file.rmdir()
+        away.rename(file)
+        await asyncio.to_thread(thread.join, 30)
+        assert ended == [True]
+        agent = Agent(options)
+        thread = threading.Thread(target=agent.run)
+        thread.start()
+        for _ in range(400):
+            there = [round(at.timestamp() * 1000) for (at,) in await rows(front, question)]
+            if waiting in there:
+                break
+            await asyncio.sleep(0.05)
+        agent.inbox.put(run.STOP)
+        await asyncio.to_thread(thread.join, 30)
+        assert there.count(waiting) == 1
+
+
 def test_a_copied_state_directory_is_noticed_on_the_other_machine(tmp_path: Path) -> None:
     """By the system's own identifier, hashed; where it has none, nothing is said."""
     name = tmp_path / "machine-id"
