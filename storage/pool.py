@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
 from storage.arrays import PlainListDumper
@@ -24,6 +25,15 @@ WAIT_FOR_CONNECTION_S = 10.0
 """How long a caller waits for a free connection before ``psycopg_pool.PoolTimeout``: the caller's 503."""
 
 CONNECT_TIMEOUT_S = 5
+SIGN_OF_LIFE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""A database host that vanishes without a word (cut off, switched off, moved) is noticed within 25 seconds.
+The kernel takes a quarter of an hour, and two hours for who waits for an answer. What the URL says of these
+counts instead. libpq's names and units; a socket of this machine needs none of it."""
 IDLE_IN_TRANSACTION_S = 60.0
 """A transaction in which nothing happens for so long is ended by the server: a process that stands still
 (stopped, swapped out, cut off) must not hold its row locks against all others. Ours have no such pauses: what
@@ -43,6 +53,7 @@ async def open_pool(
     caller waits at most ``WAIT_FOR_CONNECTION_S`` for one. A connection is probed when it is handed out (one
     empty round trip), so a database that was restarted does not cost one failed request per old connection.
     """
+    given = conninfo_to_dict(url)
     pool = AsyncConnectionPool(
         url,
         min_size=min_size,
@@ -51,7 +62,11 @@ async def open_pool(
         timeout=WAIT_FOR_CONNECTION_S,
         configure=_configure(idle_in_transaction_s),
         check=AsyncConnectionPool.check_connection,
-        kwargs={"autocommit": True, "connect_timeout": CONNECT_TIMEOUT_S},
+        kwargs={
+            "autocommit": True,
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            **{name: value for name, value in SIGN_OF_LIFE.items() if name not in given},
+        },
     )
     await pool.open()
     return pool

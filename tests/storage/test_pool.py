@@ -1,9 +1,15 @@
 """The pool's promises to the rooms."""
 
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from storage.pool import Pool, open_pool
 
@@ -48,3 +54,54 @@ async def test_every_connection_of_a_pool_has_the_limit(pool: Pool) -> None:
     async with pool.connection() as conn:
         row = await (await conn.execute("SHOW idle_in_transaction_session_timeout")).fetchone()
     assert row == ("1min",)
+
+
+@asynccontextmanager
+async def over_tcp(url: str) -> AsyncIterator[str]:
+    """The same database, reached through a TCP port of loopback."""
+    at = {name: str(value) for name, value in conninfo_to_dict(url).items()}
+    handlers: set[asyncio.Task[None] | None] = set()
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while some := await reader.read(65_536):
+            writer.write(some)
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.add(asyncio.current_task())
+        if at["host"].startswith("/"):
+            there = await asyncio.open_unix_connection(f"{at['host']}/.s.PGSQL.{at['port']}")
+        else:
+            there = await asyncio.open_connection(at["host"], int(at["port"]))
+        await asyncio.gather(copy(reader, there[1]), copy(there[0], writer), return_exceptions=True)
+
+    async with await asyncio.start_server(on, "127.0.0.1", 0) as server:
+        yield make_conninfo(url, host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+        await asyncio.gather(*(task for task in handlers if task is not None))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the options' names are Linux's")
+@pytest.mark.parametrize(("asked", "patience_ms"), [({}, 15_000), ({"tcp_user_timeout": 3_000}, 3_000)])
+async def test_a_database_host_that_vanishes_is_noticed_by_the_kernel(
+    database_url: str, asked: dict[str, int], patience_ms: int
+) -> None:
+    """Every connection over TCP asks after the other side and gives up soon; what the URL says counts.
+
+    Tried with a host that was cut off (network namespaces): who asked, and who waited for an answer, had an
+    error after 15 s. Broken twin, tried there: without these options both still waited after a minute."""
+    async with over_tcp(make_conninfo(database_url, **asked)) as url:
+        pool = await open_pool(url, max_size=1)
+        try:
+            async with pool.connection() as conn:
+                line = socket.socket(fileno=conn.fileno())
+                try:
+                    patience = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+                    idle_s = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+                    asks = line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                finally:
+                    line.detach()
+        finally:
+            await pool.close()
+    assert (patience, idle_s, asks) == (patience_ms, 10, 1)
