@@ -25,7 +25,7 @@ def judged(
     """The state after healthy frames in time order, received together. None: judge them one by one."""
     layouts = dict(state.memory.layouts)
     now = to_ms(received_at)
-    judged_to = to_ms(state.frontier) if state.frontier else 0
+    judged_to = state.frontier
     newest = 0
     for item in inputs:
         if not isinstance(item, FrameInput):
@@ -34,7 +34,9 @@ def judged(
         known = layouts.get(plan.name)
         at = min(to_ms(item.at), now)
         apart = GAP_INTERVALS * plan.interval_ms
-        if known is None or not 0 <= at - known <= apart or at < judged_to - apart:
+        if known is None or not 0 <= at - known <= apart:
+            return None
+        if judged_to is not None and item.at < judged_to and at < to_ms(judged_to) - apart:
             return None
         if len(item.values) != plan.width or plan.suspects(item.values):
             return None

@@ -80,6 +80,7 @@ class IngestApp:
         self._layouts = layouts
         self._committer = committer
         self._settings = settings
+        self._frames_let_in, self._events_let_in = settings.frames_let_in, settings.events_let_in
         self._clock = clock
         self._meters = meters
         directory.on_twins = self.tell_of_twins
@@ -151,8 +152,7 @@ class IngestApp:
         return True
 
     def _check_window(self, batch: Batch, received_at: datetime, offset_ms: int) -> None:
-        events = isinstance(batch, EventBatch)
-        keep = self._settings.events_let_in if events else self._settings.frames_let_in
+        keep = self._events_let_in if isinstance(batch, EventBatch) else self._frames_let_in
         check_window(batch, received_at, keep, shift_ms(offset_ms))
 
     def turned_away(self, reason: str) -> None:
