@@ -105,6 +105,22 @@ def test_a_killed_set_up_is_made_anew(dev: ModuleType, monkeypatch: pytest.Monke
     assert json.loads(Path(dev.MARK).read_text())["state"] == "ready"
 
 
+def test_of_a_linked_venv_that_belongs_elsewhere_the_link_alone_goes(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another tree's .venv, linked here, is not ours to empty (before: a traceback, and nothing set up)."""
+    monkeypatch.setattr(dev.shutil, "which", lambda name: None)
+    monkeypatch.setattr(dev, "step", lambda title, command: _play(dev, title, command))
+    others = tmp_path / "others"
+    (others / "bin").mkdir(parents=True)
+    (others / Path(dev.MARK).name).write_text(json.dumps(READY))
+    Path(dev.VENV).symlink_to(others)
+    dev.ensure_venv()
+    assert (others / "bin").exists()
+    assert not Path(dev.VENV).is_symlink()
+    assert json.loads(Path(dev.MARK).read_text())["state"] == "ready"
+
+
 def test_without_ensurepip_pip_works_from_outside(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Debian cuts ensurepip out: .venv is made without pip, and the system's pip fills it."""
     commands: list[list[str]] = []
