@@ -82,6 +82,7 @@ class DatabaseCpu:
         self._postmaster = psutil.Process(pid)
 
     def __call__(self) -> float:
+        time.sleep(1.0)  # a session that has just ended is nobody's until the server has noticed
         times = self._postmaster.cpu_times()
         spent = times.user + times.system + times.children_user + times.children_system
         for child in self._postmaster.children(recursive=True):
