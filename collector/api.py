@@ -64,7 +64,8 @@ def router(
     routes = APIRouter(tags=["collector"])
     _add_agent_routes(routes, pool, settings, clock, directory)
     _add_host_routes(routes, pool, settings, clock, reads)
-    _add_history_routes(routes, pool, settings, clock, reads)
+    _add_chart_route(routes, pool, settings, clock, reads)
+    _add_event_route(routes, pool, reads, clock)
     _add_key_routes(routes, pool, clock, directory)
     _add_admin_routes(routes, pool, clock, directory)
     return routes
@@ -167,7 +168,7 @@ def _add_host_routes(
             return await reading.latest(view.conn, tenant_id, host_id, since)
 
 
-def _add_history_routes(
+def _add_chart_route(
     routes: APIRouter, pool: Pool, settings: CollectorSettings, clock: Clock, reads: ReadPool
 ) -> None:
     frames_kept = timedelta(days=settings.frame_retention_days)
@@ -198,6 +199,8 @@ def _add_history_routes(
         # Encoded at once: to check so many points a second time would cost more than to read them.
         return Response(msgspec.json.encode(found), headers=headers, media_type="application/json")
 
+
+def _add_event_route(routes: APIRouter, pool: Pool, reads: ReadPool, clock: Clock) -> None:
     @routes.get("/v1/events")
     async def list_events(
         request: Request,

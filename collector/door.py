@@ -276,7 +276,7 @@ class Door(HttpToolsProtocol):
         self._last = False
         self._unread = False
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Somebody has come, and says nothing as yet."""
         super().connection_made(transport)
         self._idle.add(self)

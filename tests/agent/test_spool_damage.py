@@ -17,6 +17,7 @@ import pytest
 from agent.spool import FILE
 from agent.store import _PRAGMAS
 from tests.agent.kit import DIGEST, EVENT, LAYOUT, WoundClock, drain, frames_of, open_spool
+from wire.batch import FrameBatch
 from wire.validate import decode_batch
 
 # ---- disks that fail ----------------------------------------------------------------------------------
@@ -151,7 +152,9 @@ def test_random_corruption_never_stops_the_spool_nor_changes_what_it_sends(
         new = [body for key, body in given.items() if key not in put]
         assert all(given[key] == put[key] for key in given if key in put)
         assert len(new) == 1
-        assert decode_batch(new[0]).frames == [fresh]  # type: ignore[union-attr]
+        batch = decode_batch(new[0])
+        assert isinstance(batch, FrameBatch)
+        assert batch.frames == [fresh]
         spool.close()
         shutil.rmtree(directory)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,14 +59,14 @@ def test_what_never_came_to_enough_is_forgotten() -> None:
 @given(st.lists(st.integers(0, 119), min_size=1, max_size=12), st.randoms(use_true_random=False))
 @settings(max_examples=200, deadline=None)
 def test_whatever_the_order_the_alert_is_as_bad_as_the_fullest_window(
-    ticks: list[int], random: object
+    ticks: list[int], random: Random
 ) -> None:
     """Against a plain count: the most events within any five minutes decide, in every order of arrival and
     every cut into batches."""
     fullest = max(sum(end - 30 < tick <= end for tick in ticks) for end in ticks)
     expected = [1] if fullest >= 5 else [2] if fullest >= 3 else []
     shuffled = list(ticks)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     for order in (ticks, sorted(ticks), sorted(ticks, reverse=True), shuffled):
         host = Host(CRASHES)
         for tick in order:

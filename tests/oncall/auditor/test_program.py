@@ -171,17 +171,22 @@ async def test_a_critical_alert_that_rang_nobody_rings_through_the_other_provide
     assert "acknowledged" in kinds
 
 
+def answered(registry: Registry) -> None:
+    """Somebody presses key 4, a minute from now."""
+    registry.run(
+        "INSERT INTO acknowledgement (tenant_id, page_request_id, ticket_id, person_id, at, channel, proof)"
+        " SELECT tenant_id, page_request_id, ticket_id, 1, now() + interval '1 minute', 'voice', '{}'"
+        " FROM page_request"
+    )
+
+
 async def test_an_answer_that_the_desk_never_takes_note_of_rings(staffed: Registry, directory: Path) -> None:
     """Key 4 was pressed and is parked at the desk: on-call rings no more, the ticket waits for nobody. It is
     found once nobody can still be expected to act on it.
 
     Broken twin (tried): an answer for ever good enough, it was found by nobody."""
     critical(staffed, ticket=True)
-    staffed.run(
-        "INSERT INTO acknowledgement (tenant_id, page_request_id, ticket_id, person_id, at, channel, proof)"
-        " SELECT tenant_id, page_request_id, ticket_id, 1, now() + interval '1 minute', 'voice', '{}'"
-        " FROM page_request"
-    )
+    answered(staffed)
     async with world(staffed.url, directory) as here:
         await here.turns(60)
         assert here.called()[0] == ANNA
@@ -191,11 +196,7 @@ async def test_an_answer_that_the_desk_never_takes_note_of_rings(staffed: Regist
 async def test_an_answered_page_and_a_muted_alert_leave_it_alone(staffed: Registry, directory: Path) -> None:
     """Answered: nothing. Asked for again after that: it rings. Muted: nothing."""
     critical(staffed, ticket=True)
-    staffed.run(
-        "INSERT INTO acknowledgement (tenant_id, page_request_id, ticket_id, person_id, at, channel, proof)"
-        " SELECT tenant_id, page_request_id, ticket_id, 1, now() + interval '1 minute', 'voice', '{}'"
-        " FROM page_request"
-    )
+    answered(staffed)
     async with world(staffed.url, directory) as here:
         await here.turns(10)
         assert here.called() == []
